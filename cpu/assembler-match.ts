@@ -215,7 +215,7 @@ function arrangements(source: SourceInstruction, values: (operand: SourceOperand
     if (mnemonic === 'TEST' && b!.kind === 'memory') return [[b!, a!]];
     if (mnemonic === 'IMUL' && b!.kind === 'immediate' && a!.kind === 'register') return [[a!, a!, b!]];
     // Storing a segment register to a 64-bit register zero-extends as the 32-bit form does.
-    if (mnemonic === 'MOV' && b!.kind === 'register' && b!.register.kind === 'sreg' && a!.kind === 'register' && a!.register.bits === 64) tries.push([{ ...a!, register: { ...a!.register, bits: 32 } }, b!]);
+    if (mnemonic === 'MOV' && b!.kind === 'register' && b!.register.kind === 'sreg' && a!.kind === 'register' && a!.register.bits === 64) tries.unshift([{ ...a!, register: { ...a!.register, bits: 32 } }, b!]);
     if (mnemonic === 'MOV' && source.codeSize === 64 && a!.kind === 'register' && a!.register.kind === 'gpr' && a!.register.bits === 64 && b!.kind === 'immediate' && !b!.strict && (b!.size === 0 || b!.size === 64)) {
       // Writing the 32-bit register clears the upper half: shorter for a value of 32 bits.
       const value = values(b!);
@@ -375,9 +375,9 @@ function fitImmediate(operand: Operand, given: SourceOperand & { kind: 'immediat
   if (operand.kind === 'one') return !given.size && !value.unknown && value.labels === 0 && value.value === 1n ? null : noMatch;
   if (operand.kind === 'rel') {
     const bits = operand.width === 'b' ? 8 : size === 16 ? 16 : 32;
-    if (given.distance === 'short' && bits === 8) { /* as asked */ } else if (given.distance === 'short' && source.codeSize) {
-      return noMatch;
-    } else if (given.distance === 'near' && bits === 8 && /^(JMP|J\w+)$/.test(row.mnemonic) && !/CXZ$/.test(row.mnemonic)) return noMatch;
+    if (given.distance === 'short' && bits !== 8) return noMatch;
+    // LOOP and JCXZ have only the short form: NEAR asks nothing of them.
+    if (given.distance === 'near' && bits === 8 && row.mnemonic.startsWith('J') && !row.mnemonic.endsWith('CXZ')) return noMatch;
     if (given.size) {
       if (given.size !== size || source.codeSize === 64) return noMatch;
       building.pinned = true;

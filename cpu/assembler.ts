@@ -103,6 +103,9 @@ class Section {
   }
 }
 
+/** One index per table: sources are often assembled by the dozen. */
+const matchers = new WeakMap<readonly Row[], Matcher>();
+
 class Assembly {
   private readonly matcher: Matcher;
   private readonly statements: Statement[] = [];
@@ -119,7 +122,9 @@ class Assembly {
   private readonly file: string;
 
   constructor(source: string, rows: readonly Row[], options: AssembleOptions) {
-    this.matcher = new Matcher(rows);
+    const known = matchers.get(rows);
+    this.matcher = known ?? new Matcher(rows);
+    if (!known) matchers.set(rows, this.matcher);
     this.file = options.file ?? 'source';
     this.origin = BigInt(options.origin ?? 0);
     this.section = this.open('.text');

@@ -331,9 +331,9 @@ export const writeBase = (segment: number) => (cpu: Cpu, insn: Instruction): voi
 /** The value of the last {@link readTsc}, as two unsigned words. */
 export const tsc = { low: 0, high: 0 };
 
-/** Time-stamp counter: machine cycles plus the offset that writes to it leave (and a VMM's). Result in {@link tsc}. */
+/** Time-stamp counter: the clock in force plus the offset that writes to it leave (and a VMM's). Result in {@link tsc}. */
 export function readTsc(cpu: Cpu): void {
-  const cycles = Math.floor(cpu.cycles);
+  const cycles = Math.floor(cpu.now);
   const low = (cycles % 4294967296) + cpu.get32(S.tscOffset);
   tsc.low = low >>> 0;
   tsc.high = (Math.floor(cycles / 4294967296) + cpu.get32(S.tscOffset + 4) + (low > 0xffffffff ? 1 : 0)) >>> 0;

@@ -24,6 +24,10 @@ export type Flow = (typeof Flow)[keyof typeof Flow];
 /** Meaning of a rare or enormous row. Makes all checks first and throws a {@link Fault} before it changes anything. */
 export type SystemBody = (cpu: Cpu, insn: Instruction) => Flow | void;
 
+/** What charged cycles were spent on. */
+export const ChargeTo = { Translation: 0, Event: 1, Transition: 2, Monitor: 3, Other: 4 } as const;
+export type ChargeTo = (typeof ChargeTo)[keyof typeof ChargeTo];
+
 const TWO32 = 4294967296;
 const CANONICAL = 2 ** 47;
 
@@ -85,7 +89,7 @@ export class Cpu {
     this.bus = bus;
     const costs: Record<string, number> = {};
     for (const [name, figure] of Object.entries(profile.costs)) costs[name] = figure.value;
-    this.costs = costs;
+    this.costs = { ...costs }; // a copy has fast properties, an object filled by computed names is a hash table
   }
 
   // --- raw state -----------------------------------------------------------------------------------------------
@@ -329,8 +333,37 @@ export class Cpu {
   codeWritten: (physical: number, size: number) => void = () => {};
 
   // --- time ----------------------------------------------------------------------------------------------------
-  /** Charges extra cycles to the instruction being executed. */
-  charge(cycles: number): void { this.i32[(this.base + S.extra) >>> 2]! += cycles; }
+  /** Charges cycles beyond the row's own to the instruction being executed. */
+  charge(cycles: number, to: ChargeTo = ChargeTo.Other): void {
+    this.i32[(this.base + S.extra) >>> 2]! += cycles;
+    this.charged[to]! += cycles;
+    this.chargedTotal += cycles;
+  }
+  /** Cycles that belong to guest instructions themselves (further iterations, emulated rows). */
+  spend(cycles: number): void { this.i32[(this.base + S.extra) >>> 2]! += cycles; }
+  /** Cycles charged so far by purpose, and their sum; with idle time they are the difference between cycles and row costs. */
+  readonly charged = new Float64Array(8);
+  chargedTotal = 0;
+  /** Cycles skipped while halted. */
+  idle = 0;
+  /** What hardware event delivery is charged to: the guest's own events, or transitions to a monitor that owns the tables. */
+  eventsTo: ChargeTo = 1;
+  /** Row costs of retired instructions plus idle time: the guest-time clock. */
+  get guestCycles(): number { return this.cycles - this.chargedTotal; }
+  /** The time that RDTSC and devices see. */
+  guestTime = false;
+  get now(): number { return this.guestTime ? this.cycles - this.chargedTotal : this.cycles; }
+  /** Lets time pass while the CPU waits. */
+  skip(cycles: number): void {
+    if (cycles <= 0) return;
+    this.setFloat(S.sliceCycles, this.getFloat(S.sliceCycles) + cycles);
+    this.idle += cycles;
+  }
+  /** Counts an instruction that a monitor executed in the guest's place: it retires at its row's cost. */
+  retire(cost: number): void {
+    this.spend(cost);
+    this.u32[(this.base + S.retired) >>> 2]! += 1;
+  }
   /** Cycles since power-on. Exact at instruction boundaries and inside system bodies (their own cost included). */
   get cycles(): number {
     return this.getFloat(S.sliceCycles) + (this.i32[(this.base + S.budget) >>> 2]! - this.i32[(this.base + S.left) >>> 2]!) + this.i32[(this.base + S.extra) >>> 2]!;
@@ -347,6 +380,8 @@ export class Cpu {
     this.i32[(this.base + S.extra) >>> 2]! += cut;
     this.i32[(this.base + S.budget) >>> 2]! -= cut;
   }
+  /** As {@link leaveSoon}, with the moment given on the clock in force. */
+  leaveAt(time: number): void { this.leaveSoon(this.cycles + (time - this.now)); }
   /** Instructions retired since power-on. */
   get retired(): number { return this.getFloat(S.sliceRetired) + this.get32(S.retired); }
 

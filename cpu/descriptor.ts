@@ -17,6 +17,7 @@ export class Descriptor {
   selector = 0;
   /** Linear address of its first byte. */
   linear = 0;
+  /** Signed words: small integers for the host. */
   low = 0;
   high = 0;
   /** Bits 63:32 of the base or offset of a 16-byte descriptor. */
@@ -58,12 +59,18 @@ export function systemPhysical(cpu: Cpu, linear: number, kind: AccessKind): numb
 export function readWords(cpu: Cpu, linear: number, into: Descriptor): void {
   if ((linear & 0xfff) <= 4088) {
     const physical = systemPhysical(cpu, linear, AccessKind.Read);
-    into.low = cpu.readPhysical(physical, 4);
-    into.high = cpu.readPhysical(physical + 4, 4);
+    if ((physical & 3) === 0 && physical + 8 <= cpu.memory.ramSize) {
+      const at = (cpu.memory.ramBase + physical) >>> 2;
+      into.low = cpu.i32[at]!;
+      into.high = cpu.i32[at + 1]!;
+    } else {
+      into.low = cpu.readPhysical(physical, 4) | 0;
+      into.high = cpu.readPhysical(physical + 4, 4) | 0;
+    }
   } else {
     cpu.probeRead(linear, 8, true);
-    into.low = cpu.load(linear, 4, true);
-    into.high = cpu.load(cpu.wrapLinear(linear + 4), 4, true);
+    into.low = cpu.load(linear, 4, true) | 0;
+    into.high = cpu.load(cpu.wrapLinear(linear + 4), 4, true) | 0;
   }
   into.linear = linear;
 }

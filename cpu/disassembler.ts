@@ -18,6 +18,14 @@ const sizeNames: Readonly<Record<number, string>> = { 8: 'byte', 16: 'word', 32:
 /** Rows that address memory or count by registers no operand shows: the address size matters. */
 const implicitAddress = /^(MOVS|CMPS|STOS|LODS|SCAS|INS|OUTS)[Bv]$|^XLATB$|^LOOP|^MASKMOV|^MONITOR$/;
 
+/** Rows whose memory operand NASM takes without a size. */
+const addressOnly = /^(CLFLUSH|PREFETCH\w*|INVLPG|VMPTRLD|VMPTRST|VMCLEAR|VMXON)$/;
+
+/** The row works on bytes: an operand-size prefix changes nothing. */
+function byteSized(operand: Operand | undefined): boolean {
+  return operand !== undefined && operand.width === 'b' && /^(reg|rm|mem|fixed|moffs)$/.test(operand.kind);
+}
+
 function hex(value: bigint): string {
   return value < 0n ? `-0x${(-value).toString(16)}` : `0x${value.toString(16)}`;
 }
@@ -54,7 +62,7 @@ class Writer {
     let prefix = insn.lock ? 'lock ' : '';
     if (insn.rep && row.encoding.prefix === null) prefix += insn.rep === 0xf2 ? 'repne ' : row.rep === 'repe' ? 'repe ' : 'rep ';
     if (!this.memoryShown && insn.override >= 0) prefix += `${segmentNames[insn.override]} `;
-    if (!this.sizeShown && (options.exact || row.operands[0]?.width !== 'b') && insn.operandSize !== defaultOperandSize(row, insn.codeSize)) prefix += `o${insn.operandSize} `;
+    if (!this.sizeShown && (options.exact || !byteSized(row.operands[0])) && insn.operandSize !== defaultOperandSize(row, insn.codeSize)) prefix += `o${insn.operandSize} `;
     if (!this.addressShown && (options.exact || this.memoryShown || implicitAddress.test(row.mnemonic)) && insn.addressSize !== insn.codeSize) prefix += `a${insn.addressSize} `;
     return prefix + this.mnemonic() + (operands.length ? ` ${operands.join(', ')}` : '');
   }
@@ -110,7 +118,7 @@ class Writer {
         shown();
         const value = BigInt.asUintN(insn.addressSize, quad(insn.displacement, insn.displacementHigh));
         this.memoryShown = true;
-        return `[${insn.addressSize === 64 ? 'qword ' : ''}${this.override()}${hex(value)}]`;
+        return `${sizeNames[bits]} [${insn.addressSize === 64 ? 'qword ' : ''}${this.override()}${hex(value)}]`;
       }
       case 'far':
         this.sizeShown = true;
@@ -130,7 +138,7 @@ class Writer {
     const { insn } = this;
     const { addressSize, base, index } = insn;
     this.memoryShown = true;
-    let size = bits ? `${sizeNames[bits]} ` : '';
+    let size = bits && !addressOnly.test(insn.row.mnemonic) ? `${sizeNames[bits]} ` : '';
     if (operand.text === 'm16:v') {
       this.sizeShown = true;
       size = /^(JMP|CALL)$/.test(insn.row.mnemonic) ? `${sizeNames[insn.operandSize]} far ` : '';
@@ -169,8 +177,14 @@ class Writer {
     const raw = first ? quad(insn.immediate, insn.immediateHigh) : BigInt(insn.immediate2);
     const token = insn.row.encoding.immediates[first ? 0 : 1]!;
     const encoded = token === 'ib' ? 8 : token === 'iw' ? 16 : token === 'iv' ? insn.operandSize : insn.operandSize === 16 ? 16 : 32;
-    const value = operand.signed ? BigInt.asIntN(Math.max(bits, encoded), raw) : BigInt.asUintN(encoded, raw);
+    // MOV has forms with and without sign extension: one value looks the same in both.
+    const signed = operand.signed && !(insn.row.mnemonic === 'MOV' && bits < 64 && insn.operandSize !== 64);
+    const value = signed ? BigInt.asIntN(Math.max(bits, encoded), raw) : BigInt.asUintN(encoded, raw);
     let hint = '';
+    if (!this.options.exact && insn.row.mnemonic === 'PUSH' && insn.operandSize !== defaultOperandSize(insn.row, insn.codeSize)) {
+      this.sizeShown = true;
+      hint = `${sizeNames[insn.operandSize]} `;
+    }
     if (this.options.exact) {
       const alternatives = token === 'iz' || token === 'iv' || (token === 'ib' && operand.signed);
       if (alternatives) hint = `strict ${sizeNames[encoded]} `;

@@ -44,6 +44,7 @@ export function updateMode(cpu: Cpu): boolean {
   const mode = modeKey(cpu);
   if (mode === cpu.get32(S.mode)) return false;
   cpu.set32(S.mode, mode);
+  cpu.mmu.updateMode();
   return true;
 }
 
@@ -72,7 +73,7 @@ export function executeSystem(cpu: Cpu, insn: Instruction): number {
     updateMode(cpu);
     if (flow === Flow.Leave) return Status.Leave;
     if (row.rep && insn.rep && cpu.rip === rip) {
-      cpu.charge(cpu.costs[row.cost ?? 'alu']!);
+      cpu.spend(Math.max(1, Math.round(cpu.costs[row.cost ?? 'alu']!)));
       return Status.Again;
     }
     return Status.Lookup;

@@ -354,7 +354,7 @@ export class Evaluator implements Engine {
         insn.row.semantics!(new Evaluation(cpu, insn));
         cpu.setReg(Gpr.RCX, bits, cpu.reg(Gpr.RCX, bits) - 1n);
         cpu.setFloat(S.iterations, cpu.getFloat(S.iterations) + 1);
-        cpu.charge(cost);
+        cpu.spend(cost);
         if (cpu.reg(Gpr.RCX, bits) === 0n) break;
         if (insn.row.rep === 'repe' && (cpu.get64(S.flagResult) === 0n) !== (insn.rep === 0xf3)) break;
         if (cpu.i32[(cpu.base + S.left) >>> 2]! - cpu.get32(S.extra) <= 0) return -1;

@@ -21,6 +21,12 @@ export interface Hooks {
    * gate in the IDT; `length` is that of the instruction (0 for other events). RIP is the instruction's. True: taken over.
    */
   taskSwitch?(cpu: Cpu, selector: number, source: number, length: number): boolean;
+  /** Asked at every instruction boundary, before interrupts: exits that wait for one (windows, timer). True: something was done. */
+  boundary(cpu: Cpu): boolean;
+  /** Cycle at which `boundary` must be asked again although nothing else happens (preemption timer); Infinity if none. */
+  deadline(cpu: Cpu): number;
+  /** The interrupt line is up: 'exit' = taken over, 'deliver' = acknowledge and deliver through the guest's own tables, 'blocked'. */
+  externalInterrupt(cpu: Cpu): 'exit' | 'deliver' | 'blocked';
   /** A second-level translation stopped an access (SecondLevel.translate gave -1): carry out the recorded VM exit. RIP is the instruction's. */
   abort(cpu: Cpu): void;
 }

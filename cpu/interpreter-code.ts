@@ -256,6 +256,7 @@ export function generateInterpreter(rows: readonly Row[], state: number, bounceE
   setWord(S.record, () => f.get(record));
   f.get(record).get(record).load32(Record.handler).i32(firstCold).op(Op.i32_sub).callIndirect(handlerType).set(status);
   foldExtra();
+  f.i32(0).load32(state + S.retired).set(retired);
   f.get(status).op(Op.i32_eqz);
   f.if();
   account();

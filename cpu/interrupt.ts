@@ -109,7 +109,7 @@ function deliverOnce(cpu: Cpu, event: CpuEvent): void {
   cpu.set32(S.activity, 0);
   cpu.set32(S.blockInterrupts, 0);
   const software = type >= EventType.SoftwareInterrupt;
-  cpu.charge((software ? cpu.costs['event.software'] : type === EventType.HardwareException ? cpu.costs['event.exception'] : cpu.costs['event.interrupt']) ?? 0);
+  cpu.charge((software ? cpu.costs['event.software'] : type === EventType.HardwareException ? cpu.costs['event.exception'] : cpu.costs['event.interrupt']) ?? 0, cpu.eventsTo);
   if (cpu.observer?.delivered) {
     const kind = software ? 'software' : type === EventType.HardwareException ? 'exception' : type === EventType.Nmi ? 'nmi' : 'interrupt';
     cpu.observer.delivered(vector, kind, event.error, vector === Vector.PageFault ? event.data : 0);
@@ -260,7 +260,7 @@ function deliverTask(cpu: Cpu, event: CpuEvent, ext: number): boolean {
   checkTaskGateTarget(cpu, selector, code, ext);
   const length = event.type >= EventType.SoftwareInterrupt ? event.length : 0;
   if (cpu.hooks?.taskSwitch?.(cpu, selector, TaskSource.Gate, length)) return false;
-  cpu.charge(cpu.costs['event.task'] ?? 0);
+  cpu.charge(cpu.costs['event.task'] ?? 0, cpu.eventsTo);
   const debugTrap = switchTask(cpu, selector, code, TaskSource.Gate, returnLow(cpu, event), pushedFlags(cpu, event), ext);
   if (event.error >= 0) pushTaskError(cpu, event.error, ext);
   if (debugTrap) throw fault(Vector.Debug, -1, TASK_SWITCH_TRAP);

@@ -1,5 +1,5 @@
 import type { Cpu } from './cpu.ts';
-import { isCanonical } from './descriptor.ts';
+import { Descriptor, isCanonical, readWords } from './descriptor.ts';
 import { fault, Vector } from './fault.ts';
 import { AccessKind } from './mmu.ts';
 import { Access, Gpr, S, Segment, SegmentIndex, SEGMENT_SIZE } from './state.ts';
@@ -87,8 +87,10 @@ function writeElement(cpu: Cpu, linear: number, size: number, i: number, system:
 function writeElements(cpu: Cpu, bottom: number, size: number, count: number, system: boolean): void {
   const bytes = size * count;
   if ((bottom & 0xfff) + bytes <= 4096) {
-    const physical = cpu.mmu.translate(bottom, AccessKind.Write, system);
-    if (physical < 0) throw cpu.recordedFault();
+    // a fault names the first element pushed, which is the highest
+    const top = cpu.mmu.translate(bottom + bytes - size, AccessKind.Write, system);
+    if (top < 0) throw cpu.recordedFault();
+    const physical = top - (bytes - size);
     if (physical + bytes <= cpu.memory.ramSize && (physical & 3) === 0 && size !== 2) {
       const words = cpu.u32;
       let at = (cpu.memory.ramBase + physical) >>> 2;
@@ -177,6 +179,7 @@ function readElement(cpu: Cpu, linear: number, size: number, i: number): void {
   }
 }
 
+const words = new Descriptor();
 let innerPointer = 0;
 let innerSelector = 0;
 
@@ -190,8 +193,9 @@ export function readInnerStack(cpu: Cpu, cpl: number, ext: number): void {
   if (offset + (wideTss ? 5 : 3) > cpu.limit(SegmentIndex.TR)) throw fault(Vector.InvalidTss, (cpu.selector(SegmentIndex.TR) & 0xfffc) | ext);
   const linear = cpu.wrapLinear(cpu.segmentBase(SegmentIndex.TR) + offset);
   if (wideTss) {
-    innerPointer = cpu.load(linear, 4, true);
-    innerSelector = cpu.load(cpu.wrapLinear(linear + 4), 2, true);
+    readWords(cpu, linear, words);
+    innerPointer = words.low >>> 0;
+    innerSelector = words.high & 0xffff;
   } else {
     innerPointer = cpu.load(linear, 2, true);
     innerSelector = cpu.load(cpu.wrapLinear(linear + 2), 2, true);
@@ -202,8 +206,8 @@ export function readInnerStack(cpu: Cpu, cpl: number, ext: number): void {
 export function readLongStack(cpu: Cpu, offset: number, ext: number): number {
   if (offset + 7 > cpu.limit(SegmentIndex.TR)) throw fault(Vector.InvalidTss, (cpu.selector(SegmentIndex.TR) & 0xfffc) | ext);
   const linear = cpu.segmentBase(SegmentIndex.TR) + offset;
-  const low = cpu.load(linear, 4, true);
-  const pointer = (cpu.load(linear + 4, 4, true) | 0) * 4294967296 + low;
+  readWords(cpu, linear, words);
+  const pointer = words.high * 4294967296 + (words.low >>> 0);
   if (!isCanonical(pointer)) throw fault(Vector.StackFault, ext);
   return pointer;
 }

@@ -13,6 +13,8 @@ export class TlbArray {
   readonly entries: number;
   readonly ways: number;
   readonly sets: number;
+  /** All entries are 4-KByte pages. */
+  private readonly uniform: boolean;
   /** log2 of the page size that selects the set. */
   indexShift: number;
   /** Set once anything was entered: unused arrays are not searched. */
@@ -31,8 +33,9 @@ export class TlbArray {
   private readonly hand: Int32Array;
   private readonly alive: Uint8Array;
   private readonly fast: FastContexts | null;
-  /** Upper bound on the number of invalid entries. */
+  /** Upper bound on the number of invalid entries, and the slot invalidated last (or -1), which is refilled first. */
   private spare: number;
+  private hole = -1;
 
   /**
    * @param ways 0 = fully associative
@@ -48,6 +51,7 @@ export class TlbArray {
       throw new Error(`TLB ${name}: ${entries} entries in ${ways} ways give ${this.sets} sets; the profile must give a power of two`);
     }
     this.indexShift = indexShift;
+    this.uniform = indexShift === 12;
     this.page = new Int32Array(entries);
     this.key = new Int32Array(entries);
     this.mask = new Int32Array(entries);
@@ -66,6 +70,15 @@ export class TlbArray {
     const ways = this.ways;
     const start = ((low >>> this.indexShift) & (this.sets - 1)) * ways;
     const end = start + ways;
+    if (this.uniform) {
+      const page = low & -4096;
+      for (let slot = start; slot < end; slot++) {
+        if (this.page[slot] !== page) continue;
+        const key = this.key[slot]!;
+        if (key === keyLocal || key === keyShared) return slot;
+      }
+      return -1;
+    }
     for (let slot = start; slot < end; slot++) {
       if (((this.page[slot]! ^ low) & this.mask[slot]!) !== 0) continue;
       const key = this.key[slot]!;
@@ -92,6 +105,14 @@ export class TlbArray {
     const ways = this.ways;
     const set = (low >>> this.indexShift) & (this.sets - 1);
     const start = set * ways;
+    const hole = this.hole;
+    if (hole >= start && hole < start + ways) {
+      this.hole = -1;
+      if (this.key[hole] === 0) {
+        this.spare--;
+        return hole;
+      }
+    }
     let way = this.hand[set]!;
     if (this.spare > 0) {
       for (let i = 0; i < ways; i++) {
@@ -124,6 +145,7 @@ export class TlbArray {
     this.release(slot);
     this.key[slot] = 0;
     this.spare++;
+    this.hole = slot;
   }
 
   /** Invalidates the entries that hold a linear address under either key. */
@@ -132,8 +154,10 @@ export class TlbArray {
     const ways = this.ways;
     const start = ((low >>> this.indexShift) & (this.sets - 1)) * ways;
     const end = start + ways;
+    const { uniform } = this;
+    const page = low & -4096;
     for (let slot = start; slot < end; slot++) {
-      if (((this.page[slot]! ^ low) & this.mask[slot]!) !== 0) continue;
+      if (uniform ? this.page[slot] !== page : ((this.page[slot]! ^ low) & this.mask[slot]!) !== 0) continue;
       const key = this.key[slot]!;
       if (key === keyLocal || key === keyShared) this.drop(slot);
     }
@@ -164,6 +188,7 @@ export class TlbArray {
     this.contexts.fill(0);
     this.hand.fill(0);
     this.spare = this.entries;
+    this.hole = -1;
     this.used = false;
   }
 
@@ -171,7 +196,7 @@ export class TlbArray {
     const list = (from: ArrayLike<number>): number[] => Array.from(from);
     return {
       page: list(this.page), key: list(this.key), mask: list(this.mask), physical: list(this.physical), rights: list(this.rights), span: list(this.span),
-      hand: list(this.hand), spare: this.spare, used: this.used,
+      hand: list(this.hand), spare: this.spare, hole: this.hole, used: this.used,
     };
   }
 
@@ -189,6 +214,7 @@ export class TlbArray {
     this.hand.set(saved.hand);
     this.contexts.fill(0);
     this.spare = saved.spare;
+    this.hole = saved.hole;
     this.used = saved.used;
   }
 }
@@ -202,5 +228,6 @@ export interface SavedTlbArray {
   readonly span: readonly number[];
   readonly hand: readonly number[];
   readonly spare: number;
+  readonly hole: number;
   readonly used: boolean;
 }

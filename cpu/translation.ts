@@ -1,6 +1,6 @@
 import { accessRules, GUEST_RIGHTS, PageFault, Privilege, unpagedRules, type AccessRules } from './access-rules.ts';
 import { AddressSpaces, type SavedSpaces } from './address-space.ts';
-import type { Cpu } from './cpu.ts';
+import { ChargeTo, type Cpu } from './cpu.ts';
 import { EMPTY_CONTEXT, FastContexts } from './fast-contexts.ts';
 import { Vector } from './fault.ts';
 import { TranslatePurpose, type SecondLevel } from './hooks.ts';
@@ -74,9 +74,12 @@ export class Translation implements Mmu {
   private format: CompiledFormat;
   private second: SecondLevel | null = null;
   private rules: AccessRules = unpagedRules;
-  private pcid = 0;
-  private root = -1;
   private space = -1;
+  /** Identity of `space`. */
+  private spaceVpid = 0;
+  private spacePcid = 0;
+  private spaceRoot = -1;
+  private spaceUnpaged = 0;
   private keyLocal = 0;
   private keyShared = 0;
   private codeKey = 0;
@@ -176,18 +179,9 @@ export class Translation implements Mmu {
     }
     const root = second === null ? -1 : second.root;
     const unpaged = paged ? 0 : 1;
-    const spaces = this.spaces;
-    let space = this.space;
-    if (space < 0 || spaces.vpid[space] !== this.vpid || spaces.pcid[space] !== pcid || spaces.root[space] !== root || spaces.unpaged[space] !== unpaged) {
-      space = spaces.find(this.vpid, pcid, root, unpaged);
-      if (space < 0) space = this.makeRoom(pcid, root, unpaged);
-      this.space = space;
-      this.pcid = pcid;
-      this.root = root;
-      this.readKeys();
-    }
+    if (this.space < 0 || this.spacePcid !== pcid || this.spaceUnpaged !== unpaged || this.spaceVpid !== this.vpid || this.spaceRoot !== root) this.selectSpace(pcid, root, unpaged);
     this.codeKey = codeKey;
-    this.dataContext = user && alignmentFlag && (cr0 & Cr0.AM) !== 0 ? EMPTY_CONTEXT : this.data.select(space, dataKey, 0);
+    this.dataContext = user && alignmentFlag && (cr0 & Cr0.AM) !== 0 ? EMPTY_CONTEXT : this.data.select(this.space, dataKey, 0);
     this.u32[(this.base + S.readTable) >>> 2] = this.data.table(this.dataContext, 0);
     this.u32[(this.base + S.writeTable) >>> 2] = this.data.table(this.dataContext, 1);
     this.updateMode();
@@ -209,15 +203,23 @@ export class Translation implements Mmu {
     this.keyShared = this.spaces.shared[this.spaces.group[this.space]!]! << 16;
   }
 
-  /** Finds a space when tags or spaces have run out: tags are renumbered; with too many spaces all translations are forgotten. */
-  private makeRoom(pcid: number, root: number, unpaged: number): number {
-    this.compact();
+  /** When tags have run out they are renumbered; with too many spaces all translations are forgotten. */
+  private selectSpace(pcid: number, root: number, unpaged: number): void {
     let space = this.spaces.find(this.vpid, pcid, root, unpaged);
+    if (space < 0) {
+      this.compact();
+      space = this.spaces.find(this.vpid, pcid, root, unpaged);
+    }
     if (space < 0) {
       this.forgetAll();
       space = this.spaces.find(this.vpid, pcid, root, unpaged);
     }
-    return space;
+    this.space = space;
+    this.spaceVpid = this.vpid;
+    this.spacePcid = pcid;
+    this.spaceRoot = root;
+    this.spaceUnpaged = unpaged;
+    this.readKeys();
   }
 
   private compact(): void {
@@ -268,7 +270,7 @@ export class Translation implements Mmu {
       const array = this.hitArray;
       const slot = this.hitSlot;
       const rights = array.rights[slot]!;
-      this.cpu.charge(this.secondCost);
+      this.cpu.charge(this.secondCost, ChargeTo.Translation);
       if ((rights & need) === need && (rights & forbid) === 0) {
         const mask = array.mask[slot]!;
         const frame = array.physical[slot]! + (low & ~mask & -4096);
@@ -370,7 +372,7 @@ export class Translation implements Mmu {
   private chargeWalk(own: number, second: number): void {
     this.counters.walkReferences += own;
     this.counters.secondLevelReferences += second;
-    this.cpu.charge((own + second) * this.referenceCost);
+    this.cpu.charge((own + second) * this.referenceCost, ChargeTo.Translation);
   }
 
   /** Records a page fault, which also invalidates what the TLB holds for the page (SDM "Invalidation of TLBs and Paging-Structure Caches"). */
@@ -519,6 +521,7 @@ export class Translation implements Mmu {
 
   private matches(space: number, vpid: number, pcid: number, root: number): boolean {
     const { spaces } = this;
+    if (spaces.unpaged[space] === 1 && spaces.root[space]! < 0) return false; // nothing is modelled there
     if (vpid !== ANY && (vpid === NONZERO ? spaces.vpid[space] === 0 : spaces.vpid[space] !== vpid)) return false;
     if (pcid !== ANY && spaces.pcid[space] !== pcid) return false;
     return root === ANY || (root === NONZERO ? spaces.root[space]! >= 0 : spaces.root[space] === root);

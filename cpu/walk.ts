@@ -20,8 +20,7 @@ export type WalkOutcome = (typeof WalkOutcome)[keyof typeof WalkOutcome];
 
 /**
  * The page walker: one loop over any format. A nested walk is this walk with every table reference going through a
- * second level (SDM "EPT and Memory Typing" leaves the order open; ours is: each entry read, then the accessed and
- * dirty flags, then the page itself).
+ * second level, in this order: each entry as it is read, then the accessed and dirty flags, then (by the caller) the page itself.
  *
  * Addresses are split: `low` is the low 32 bits as a signed word, `high` the rest (sign-extended).
  */
@@ -39,8 +38,6 @@ export class Walker {
   leafLow = 0;
   leafHigh = 0;
   level = 0;
-  /** Rights of all entries used so far; after NotPresent, of those above the missing one. */
-  accumulated = 0;
   /** References made by the last walk: to its own tables, and by the second level underneath. */
   references = 0;
   secondReferences = 0;
@@ -93,10 +90,7 @@ export class Walker {
       }
       this.leafLow = entry;
       this.leafHigh = entryHigh;
-      if ((entry & format.presentMask) === 0) {
-        this.accumulated = format.rights[allow]!;
-        return WalkOutcome.NotPresent;
-      }
+      if ((entry & format.presentMask) === 0) return WalkOutcome.NotPresent;
       allow &= entry;
       denyHigh |= entryHigh;
       if (format.invalidPermissions >>> (entry & 7) & 1) return WalkOutcome.Reserved;
@@ -114,7 +108,6 @@ export class Walker {
         this.shift = shift;
         let rights = format.rights[allow]!;
         if ((denyHigh & format.denyExecuteHigh) !== 0) rights &= ~Right.Execute;
-        this.accumulated = rights;
         if ((entry & format.dirtyMask) === format.dirtyMask) rights |= Right.Dirty;
         this.rights = rights;
         return WalkOutcome.Mapped;

@@ -104,6 +104,22 @@ export class EptTranslation implements SecondLevel {
     throw new Error('the EPT walk went past its last level: eptLevels does not end in a level with page "always"');
   }
 
+  /** The host-physical address without accessed flags, exits or counts; -1 where there is no translation. */
+  peek(cpu: Cpu, guestPhysical: number): number {
+    if (guestPhysical >= 2 ** 48) return -1;
+    let table = this.top;
+    for (let level = 0; level < 4; level++) {
+      const span = 2 ** shifts[level]!;
+      const at = table + (Math.floor(guestPhysical / span) % 512) * 8;
+      const low = cpu.readPhysical(at, 4);
+      if ((low & EptEntry.Permissions) === 0) return -1;
+      const target = (cpu.readPhysical(at + 4, 4) & 0xfffff) * TWO32 + ((low & EptEntry.AddressLow) >>> 0);
+      if (level === 3 || ((low & EptEntry.Page) !== 0 && this.mayMapPage[level]!)) return Math.floor(target / span) * span + (guestPhysical % span);
+      table = target;
+    }
+    return -1;
+  }
+
   /** Sets the accessed flags on the way and, for writes, the dirty flag of the leaf; returns the permissions a mapping may cache. */
   private mark(cpu: Cpu, leaf: number, needed: number, permissions: number): number {
     for (let level = 0; level <= leaf; level++) {

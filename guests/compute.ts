@@ -283,7 +283,17 @@ divisors:                       ; sum of the greatest common divisors of all pai
     ret
 image_end:
 `,
-  expected: 'RUN\n',
+  expected: `random fe9f0afe
+reversed 46749ffd
+copied fe9f0afe
+crc32 24baa889
+primes 00000db8
+matrix ed415926
+fibonacci 000003db
+sorted 898672ca
+collatz 0000e896
+divisors 000027b0
+`,
   memoryMiB: 16,
   monitors: everyMonitor,
   cannot: {},
@@ -497,7 +507,15 @@ fibonacci:                      ; RCX, recursively
     ret
 image_end:
 `,
-  expected: 'RUN\n',
+  expected: `random 2cdebcc5263c45b1
+copied e32969193e0d978f
+hash 6f8876a67f67d26f
+bits 00000000000fff6c
+products fa1d33894efc5db3
+quotients 12f8dbe25645fb25
+shifts 3c263f66c091527b
+fibonacci 00000000000003db
+`,
   memoryMiB: 16,
   ...longMode,
   deviations: {},

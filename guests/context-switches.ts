@@ -172,7 +172,11 @@ program:
 program_end:
 image_end:
 `,
-  expected: 'RUN\n',
+  expected: `switches 1000
+first process f3be7791
+second process 3de657d2
+its memory 3de657d2
+`,
   memoryMiB: 16,
   monitors: everyMonitor,
   cannot: {},

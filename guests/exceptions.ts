@@ -267,7 +267,33 @@ program:
 program_end:
 image_end:
 `,
-  expected: 'RUN\n',
+  expected: `divide by zero: vector 0 error 0000 at +0
+quotient too large: vector 0 error 0000 at +0
+signed overflow: vector 0 error 0000 at +0
+breakpoint: vector 3 error 0000 at +1
+overflow: vector 4 error 0000 at +1
+bound: vector 5 error 0000 at +0
+single step: vector 1 error 0000 at +1
+undefined: vector 6 error 0000 at +0
+lock without a store: vector 6 error 0000 at +0
+move to CS: vector 6 error 0000 at +0
+beyond the GDT: vector 13 error 1ff8 at +0
+absent segment: vector 11 error 0050 at +0
+absent stack: vector 12 error 0050 at +0
+null stack: vector 13 error 0000 at +0
+beyond the IDT: vector 13 error 0482 at +0
+page read: vector 14 error 0000 at +0 address 50000123
+page write: vector 14 error 0002 at +0 address 50000124
+page crossing: vector 14 error 0000 at +0 address 01000000
+double fault: vector 8 error 0000
+user code: vector 0 error 0000 at +0
+user code: vector 3 error 0000 at +1
+user code: vector 13 error 0072 at +0
+user code: vector 13 error 0000 at +0
+user code: vector 13 error 0010 at +0
+user code: vector 14 error 0007 at +0 address 00210000
+exceptions 25
+`,
   memoryMiB: 16,
   monitors: everyMonitor,
   cannot: {},

@@ -58,12 +58,21 @@ export function checkOutput(guest: Guest, monitor: string, console: string): Out
     const want = expected[i];
     const got = printed[i];
     if (want === got) continue;
-    const deviation = want === undefined || got === undefined ? undefined
-      : listed.find(d => begins(want, d.line) && (d.output === undefined ? begins(got, d.line) : got === d.output));
+    const deviation = want === undefined || got === undefined ? undefined : match(listed, want, got);
     if (deviation) deviations.push(`${got}: ${deviation.reason}`);
     else unexplained.push(`line ${i + 1}: expected ${quote(want)}, got ${quote(got)}`);
   }
   return { ok: unexplained.length === 0, deviations, unexplained };
+}
+
+/** The deviation that says most of the line, so that `LAR data RPL 1` is not taken for `LAR data`. */
+function match(listed: readonly Deviation[], want: string, got: string): Deviation | undefined {
+  let best: Deviation | undefined;
+  for (const d of listed) {
+    if (!begins(want, d.line) || (best !== undefined && d.line.length <= best.line.length)) continue;
+    best = d;
+  }
+  return best !== undefined && (best.output === undefined ? begins(got, best.line) : got === best.output) ? best : undefined;
 }
 
 function begins(text: string, line: string): boolean {

@@ -298,7 +298,23 @@ program:
 program_end:
 image_end:
 `,
-  expected: 'RUN\n',
+  expected: `mapped by writing 512
+unprotected by writing 512
+mapped by reading 512
+sum after reading 131328
+mapped again 1024
+accessed 256
+dirty 128
+faults with WP clear 0
+value written 612
+first space 496
+second space 15856
+user read absent 1
+user read supervisor 1
+user write absent 1
+user write supervisor 1
+wrong addresses 0
+`,
   memoryMiB: 16,
   monitors: everyMonitor,
   cannot: {},
@@ -627,7 +643,26 @@ program:
 program_end:
 image_end:
 `,
-  expected: 'RUN\n',
+  expected: `mapped by writing 512
+tables built 3
+unprotected by writing 512
+mapped by reading 512
+sum after reading 131328
+mapped again 1024
+tables built 6
+accessed 258
+dirty 128
+large page difference 0
+large page bits 96
+fetched from execute-disable 1
+first space 496
+second space 15856
+user read absent 1
+user read supervisor 1
+user write absent 1
+user write supervisor 1
+wrong addresses 0
+`,
   memoryMiB: 16,
   ...longMode,
   deviations: {},

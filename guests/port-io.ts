@@ -248,7 +248,18 @@ text:
     db " of 16 bytes...", 10
 image_end:
 `,
-  expected: 'RUN\n',
+  expected: `post codes 2000
+scratch right 1024
+cmos right 128
+masks right 256
+timer mode 36
+counts in range 200
+nothing there ffffffff
+sent by REP OUTSB in three parts of 16 bytes...
+string sum 5760
+words from nothing ffffffff
+left over 0
+`,
   memoryMiB: 16,
   monitors: everyMonitor,
   cannot: {},

@@ -332,7 +332,37 @@ n_code_as_ldt:   db "code as LDT", 0
 n_gate_as_data:  db "gate as data", 0
 image_end:
 `,
-  expected: 'RUN\n',
+  expected: `last dword: no fault, value 11223344
+crossing the limit: vector 13 error 0000
+storing beyond the limit: vector 13 error 0000
+wrapping around: vector 13 error 0000
+expand-down below: vector 13 error 0000
+expand-down above: no fault, value 55667788
+storing to read-only: vector 13 error 0000
+locked on read-only: vector 13 error 0000
+loading execute-only: vector 13 error 0068
+null segment: vector 13 error 0000
+storing to code: vector 13 error 0000
+reading readable code: no fault, value 11223344
+stack limit: vector 12 error 0000
+absent stack segment: vector 12 error 0050
+read-only stack: vector 13 error 0030
+string move over the limit: vector 13 error 0000
+left to move: no fault, value 00000005
+far jump beyond the GDT: vector 13 error 1ff8
+far jump to data: vector 13 error 0010
+far jump to user code: vector 13 error 0018
+paging without protection: vector 13 error 0000
+NW without CD: vector 13 error 0000
+null task: vector 13 error 0000
+busy task: vector 13 error 0028
+code as LDT: vector 13 error 0008
+gate as data: vector 13 error 0048
+alignment check 1 error 0000
+alignment check 2 error 0000
+alignment check 3 error 0000
+alignment check 4 error 0000
+`,
   memoryMiB: 16,
   monitors: everyMonitor,
   cannot: {},

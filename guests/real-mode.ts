@@ -182,7 +182,12 @@ gdt_pointer:
     dd gdt
 image_end:
 `,
-  expected: 'RUN\n',
+  expected: `Hello from real mode
+500500
+165
+27264000
+0
+`,
   memoryMiB: 16,
   monitors: ['native'],
   cannot: {
@@ -350,7 +355,12 @@ program:
 program_end:
 image_end:
 `,
-  expected: 'RUN\n',
+  expected: `interrupts 700
+sum 245350
+flag instructions 300
+port reads 1
+answer 5a779600
+`,
   memoryMiB: 16,
   monitors: ['native', 'vtx-shadow', 'vtx-ept'],
   cannot: {

@@ -121,7 +121,11 @@ increment:
     align 16
 image_end:
 `,
-  expected: 'RUN\n',
+  expected: `operands 2001000
+opcodes 999 sum 998500
+routines cdc1189c
+alias 1275
+`,
   memoryMiB: 16,
   monitors: everyMonitor,
   cannot: {},

@@ -149,7 +149,13 @@ text:
 program_end:
 image_end:
 `,
-  expected: 'RUN\n',
+  expected: `printed by the kernel for ring 3
+calls 5000
+kernel sum 3123750
+user result 72c617e7
+refused 5
+other rings 0
+`,
   memoryMiB: 16,
   monitors: everyMonitor,
   cannot: {},
@@ -333,7 +339,14 @@ text:
 program_end:
 image_end:
 `,
-  expected: 'RUN\n',
+  expected: `printed by the kernel for 64-bit user code
+syscalls 4000
+int 80h 1000
+kernel sum 8494501
+user result 59aad881550986e5
+masked flags 0
+refused 3
+`,
   memoryMiB: 16,
   ...longMode,
   deviations: {},

@@ -1,12 +1,12 @@
+import { Delivery, type ApicMessage, type MessageTarget } from './apic-bus.ts';
+import { ApicTimer } from './apic-timer.ts';
 import type { EventQueue, TimeSource } from './clock.ts';
 import type { Device, MemoryDevice, Report } from './device.ts';
+import { VectorSet } from './vector-set.ts';
 
 /** Power-on value of the address in IA32_APIC_BASE, and its flag bits. */
 export const APIC_ADDRESS = 0xfee00000;
 export const ApicBase = { Bsp: 0x100, Extended: 0x400, Enable: 0x800 } as const;
-
-/** Delivery modes of local vector table entries, interrupt commands and I/O APIC entries (SDM "Local Vector Table", "Interrupt Command Register"). */
-export const Delivery = { Fixed: 0, LowestPriority: 1, Smi: 2, Nmi: 4, Init: 5, StartUp: 6, ExtInt: 7 } as const;
 
 /** Register offsets (SDM "Local APIC Register Address Map"). */
 const Register = {
@@ -51,28 +51,13 @@ export interface ApicWiring {
   endOfInterrupt(vector: number): void;
 }
 
-/** An interrupt message: from an interrupt command register or an I/O APIC entry. */
-export interface ApicMessage {
-  readonly vector: number;
-  readonly delivery: number;
-  readonly level: boolean;
-  readonly logical: boolean;
-  readonly destination: number;
-  /** 0 by destination, 1 self, 2 all including self, 3 all but self. */
-  readonly shorthand: number;
-}
-
 /**
  * Local APIC in xAPIC mode (SDM "Advanced Programmable Interrupt Controller (APIC)"). The timer counts bus clocks:
  * CPU frequency divided by `busDivisor`, then by its divide configuration.
  */
-export class LocalApic implements Device, MemoryDevice {
+export class LocalApic implements Device, MemoryDevice, MessageTarget {
   readonly name: string;
   readonly cpu: number;
-  private readonly time: TimeSource;
-  private readonly queue: EventQueue;
-  private readonly number: number;
-  private readonly busDivisor: number;
   private readonly wiring: ApicWiring;
 
   private baseRegister = 0;
@@ -86,31 +71,23 @@ export class LocalApic implements Device, MemoryDevice {
   /** Errors seen, and those latched by the last write to the error status register. */
   private errors = 0;
   private errorStatus = 0;
-  private isr = new Uint32Array(8);
-  private tmr = new Uint32Array(8);
-  private irr = new Uint32Array(8);
+  private readonly isr = new VectorSet();
+  private readonly tmr = new VectorSet();
+  private readonly irr = new VectorSet();
   private lint = [false, false];
-  private divide = 0;
-  private initialCount = 0;
-  /** Timer: count at cycle `timerStart`; 0 = stopped. */
-  private timerCount = 0;
-  private timerStart = 0;
+  private readonly timer: ApicTimer;
 
   constructor(cpu: number, time: TimeSource, queue: EventQueue, busDivisor: number, wiring: ApicWiring) {
     this.name = `apic${cpu}`;
     this.cpu = cpu;
-    this.time = time;
-    this.queue = queue;
-    this.busDivisor = busDivisor;
     this.wiring = wiring;
-    this.number = queue.register(this);
+    this.timer = new ApicTimer(time, queue, queue.register(this), busDivisor);
     this.powerUp();
   }
 
   /** Power-on: globally enabled, software-disabled, everything masked. */
   reset(): void {
     this.powerUp();
-    this.queue.cancel(this.number, 0);
     this.wiring.changed(this.cpu);
   }
 
@@ -120,7 +97,6 @@ export class LocalApic implements Device, MemoryDevice {
     this.powerUp();
     this.baseRegister = baseRegister;
     this.id = id;
-    this.queue.cancel(this.number, 0);
     this.wiring.changed(this.cpu);
   }
 
@@ -144,7 +120,6 @@ export class LocalApic implements Device, MemoryDevice {
       const kept = this.baseRegister;
       this.powerUp();
       this.baseRegister = kept;
-      this.queue.cancel(this.number, 0);
     }
     this.wiring.changed(this.cpu);
   }
@@ -162,13 +137,13 @@ export class LocalApic implements Device, MemoryDevice {
 
   /** Task priority class, or that of the highest interrupt in service if higher (SDM "Task and Processor Priorities"). */
   get processorPriority(): number {
-    const inService = LocalApic.highest(this.isr);
+    const inService = this.isr.highest;
     return inService >> 4 > this.taskPriority >> 4 ? inService & 0xf0 : this.taskPriority;
   }
 
   /** Vector that may be delivered now, or -1. */
   get deliverable(): number {
-    const vector = LocalApic.highest(this.irr);
+    const vector = this.irr.highest;
     return this.enabled && vector >= 0 && vector >> 4 > this.processorPriority >> 4 ? vector : -1;
   }
 
@@ -176,8 +151,8 @@ export class LocalApic implements Device, MemoryDevice {
   acknowledge(): number {
     const vector = this.deliverable;
     if (vector < 0) return -1;
-    this.irr[vector >> 5]! &= ~(1 << (vector & 31));
-    this.isr[vector >> 5]! |= 1 << (vector & 31);
+    this.irr.delete(vector);
+    this.isr.add(vector);
     this.wiring.changed(this.cpu);
     return vector;
   }
@@ -231,14 +206,7 @@ export class LocalApic implements Device, MemoryDevice {
   /** The timer runs out. */
   event(_kind: number, cycle: number): void {
     const entry = this.entries[TIMER]!;
-    if (entry & PERIODIC) {
-      this.timerStart += this.timerCount * this.cyclesPerCount;
-      this.timerCount = this.initialCount;
-    } else {
-      this.timerCount = 0;
-      this.timerStart = cycle;
-    }
-    this.schedule();
+    this.timer.expired(cycle, (entry & PERIODIC) !== 0);
     if ((entry & MASKED) === 0) this.request(entry & 0xff, false);
   }
 
@@ -261,14 +229,14 @@ export class LocalApic implements Device, MemoryDevice {
     return {
       baseRegister: this.baseRegister, id: this.id, taskPriority: this.taskPriority, logicalDestination: this.logicalDestination, destinationFormat: this.destinationFormat,
       spurious: this.spurious, command: [...this.command], entries: [...this.entries], errors: this.errors, errorStatus: this.errorStatus,
-      isr: [...this.isr], tmr: [...this.tmr], irr: [...this.irr], lint: [...this.lint], divide: this.divide, initialCount: this.initialCount, timerCount: this.timerCount, timerStart: this.timerStart,
+      isr: [...this.isr.words], tmr: [...this.tmr.words], irr: [...this.irr.words], lint: [...this.lint], timer: this.timer.save(),
     };
   }
 
   load(saved: unknown): void {
     const s = saved as {
       baseRegister: number; id: number; taskPriority: number; logicalDestination: number; destinationFormat: number; spurious: number; command: number[]; entries: number[];
-      errors: number; errorStatus: number; isr: number[]; tmr: number[]; irr: number[]; lint: boolean[]; divide: number; initialCount: number; timerCount: number; timerStart: number;
+      errors: number; errorStatus: number; isr: number[]; tmr: number[]; irr: number[]; lint: boolean[]; timer: unknown;
     };
     this.baseRegister = s.baseRegister;
     this.id = s.id;
@@ -280,35 +248,28 @@ export class LocalApic implements Device, MemoryDevice {
     this.entries = [...s.entries];
     this.errors = s.errors;
     this.errorStatus = s.errorStatus;
-    this.isr = Uint32Array.from(s.isr);
-    this.tmr = Uint32Array.from(s.tmr);
-    this.irr = Uint32Array.from(s.irr);
+    this.isr.words.set(s.isr);
+    this.tmr.words.set(s.tmr);
+    this.irr.words.set(s.irr);
     this.lint = [...s.lint];
-    this.divide = s.divide;
-    this.initialCount = s.initialCount;
-    this.timerCount = s.timerCount;
-    this.timerStart = s.timerStart;
+    this.timer.load(s.timer);
   }
 
   private powerUp(): void {
     this.baseRegister = APIC_ADDRESS + ApicBase.Enable + (this.cpu === 0 ? ApicBase.Bsp : 0);
     this.id = this.cpu;
-    this.taskPriority = this.logicalDestination = this.errors = this.errorStatus = this.divide = 0;
+    this.taskPriority = this.logicalDestination = this.errors = this.errorStatus = 0;
     this.destinationFormat = 0xffffffff;
     this.spurious = 0xff;
     this.command = [0, 0];
     this.entries = lvt.map(() => MASKED);
-    this.isr.fill(0);
-    this.tmr.fill(0);
-    this.irr.fill(0);
-    this.initialCount = this.timerCount = this.timerStart = 0;
+    this.isr.words.fill(0);
+    this.tmr.words.fill(0);
+    this.irr.words.fill(0);
+    this.timer.reset();
   }
 
   private get softwareEnabled(): boolean { return (this.spurious & SOFTWARE_ENABLE) !== 0; }
-  private get cyclesPerCount(): number {
-    const code = (this.divide & 3) | ((this.divide >> 1) & 4);
-    return this.busDivisor * (code === 7 ? 1 : 2 << code);
-  }
 
   private read(register: number): number {
     switch (register) {
@@ -322,15 +283,15 @@ export class LocalApic implements Device, MemoryDevice {
       case Register.ErrorStatus: return this.errorStatus;
       case Register.CommandLow: return this.command[0]!;
       case Register.CommandHigh: return this.command[1]!;
-      case Register.InitialCount: return this.initialCount;
-      case Register.CurrentCount: return this.currentCount();
-      case Register.Divide: return this.divide;
+      case Register.InitialCount: return this.timer.initialCount;
+      case Register.CurrentCount: return this.timer.count((this.entries[TIMER]! & PERIODIC) !== 0);
+      case Register.Divide: return this.timer.divide;
       case Register.EndOfInterrupt: case Register.ArbitrationPriority: case Register.RemoteRead: return 0;
       default:
     }
     if (register >= Register.InService && register < Register.InService + 0x180) {
       const word = (register >> 4) & 7;
-      return (register < Register.TriggerMode ? this.isr : register < Register.Request ? this.tmr : this.irr)[word]!;
+      return (register < Register.TriggerMode ? this.isr : register < Register.Request ? this.tmr : this.irr).words[word]!;
     }
     const entry = lvt.findIndex(e => e.offset === register);
     if (entry < 0) {
@@ -340,7 +301,7 @@ export class LocalApic implements Device, MemoryDevice {
     // a level-triggered pin shows its remote IRR
     if (entry === LINT0 || entry === LINT0 + 1) {
       const value = this.entries[entry]!;
-      return value & 0x8000 && ((value >> 8) & 7) === Delivery.Fixed && LocalApic.test(this.tmr, value & 0xff) && (LocalApic.test(this.irr, value & 0xff) || LocalApic.test(this.isr, value & 0xff)) ? value | REMOTE_IRR : value;
+      return value & 0x8000 && ((value >> 8) & 7) === Delivery.Fixed && this.tmr.has(value & 0xff) && (this.irr.has(value & 0xff) || this.isr.has(value & 0xff)) ? value | REMOTE_IRR : value;
     }
     return this.entries[entry]!;
   }
@@ -363,15 +324,10 @@ export class LocalApic implements Device, MemoryDevice {
       case Register.CommandLow: this.writeCommand(value); return;
       case Register.CommandHigh: this.command[1] = (value & 0xff000000) >>> 0; return;
       case Register.InitialCount:
-        this.initialCount = this.timerCount = value;
-        this.timerStart = this.time.now();
-        this.schedule();
+        this.timer.start(value);
         return;
       case Register.Divide:
-        this.timerCount = this.currentCount();
-        this.timerStart = this.time.now();
-        this.divide = value & 0xb;
-        this.schedule();
+        this.timer.setDivide(value & 0xb, (this.entries[TIMER]! & PERIODIC) !== 0);
         return;
       case Register.Version: case Register.ProcessorPriority: case Register.ArbitrationPriority: case Register.RemoteRead: case Register.CurrentCount: return; // read-only
       default:
@@ -383,7 +339,6 @@ export class LocalApic implements Device, MemoryDevice {
       return;
     }
     this.entries[entry] = (value & lvt[entry]!.writable) | (this.softwareEnabled ? 0 : MASKED);
-    if (entry === TIMER) this.schedule();
     if (entry === LINT0 || entry === LINT0 + 1) this.serviceLevelPin(entry === LINT0 ? 0 : 1);
     this.wiring.changed(this.cpu);
   }
@@ -411,10 +366,10 @@ export class LocalApic implements Device, MemoryDevice {
   }
 
   private endOfInterrupt(): void {
-    const vector = LocalApic.highest(this.isr);
+    const vector = this.isr.highest;
     if (vector < 0) return;
-    this.isr[vector >> 5]! &= ~(1 << (vector & 31));
-    if (LocalApic.test(this.tmr, vector)) {
+    this.isr.delete(vector);
+    if (this.tmr.has(vector)) {
       this.wiring.endOfInterrupt(vector);
       this.serviceLevelPin(0);
       this.serviceLevelPin(1);
@@ -427,7 +382,7 @@ export class LocalApic implements Device, MemoryDevice {
     const entry = this.entries[LINT0 + pin]!;
     if (!this.lint[pin] || entry & MASKED || !(entry & 0x8000) || ((entry >> 8) & 7) !== Delivery.Fixed) return;
     const vector = entry & 0xff;
-    if (!LocalApic.test(this.irr, vector) && !LocalApic.test(this.isr, vector)) this.request(vector, true);
+    if (!this.irr.has(vector) && !this.isr.has(vector)) this.request(vector, true);
   }
 
   private local(entry: number): void {
@@ -444,10 +399,9 @@ export class LocalApic implements Device, MemoryDevice {
       return;
     }
     if (!this.enabled || !this.softwareEnabled) return;
-    const bit = 1 << (vector & 31);
-    this.irr[vector >> 5]! |= bit;
-    if (level) this.tmr[vector >> 5]! |= bit;
-    else this.tmr[vector >> 5]! &= ~bit;
+    this.irr.add(vector);
+    if (level) this.tmr.add(vector);
+    else this.tmr.delete(vector);
     this.wiring.changed(this.cpu);
   }
 
@@ -456,48 +410,5 @@ export class LocalApic implements Device, MemoryDevice {
     this.errors |= bit;
     const entry = this.entries[ERROR]!;
     if (before !== this.errors && (entry & MASKED) === 0 && (entry & 0xff) >= 16) this.request(entry & 0xff, false);
-  }
-
-  private currentCount(): number {
-    if (this.timerCount === 0) return 0;
-    const gone = Math.floor((this.time.now() - this.timerStart) / this.cyclesPerCount);
-    if (gone < this.timerCount) return this.timerCount - gone;
-    // due but not delivered yet
-    return this.entries[TIMER]! & PERIODIC && this.initialCount > 0 ? this.initialCount - ((gone - this.timerCount) % this.initialCount) : 0;
-  }
-
-  private schedule(): void {
-    if (this.timerCount === 0) this.queue.cancel(this.number, 0);
-    else this.queue.schedule(this.timerStart + this.timerCount * this.cyclesPerCount, this.number, 0);
-  }
-
-  private static test(words: Uint32Array, vector: number): boolean { return (words[vector >> 5]! & (1 << (vector & 31))) !== 0; }
-
-  private static highest(words: Uint32Array): number {
-    for (let i = 7; i >= 0; i--) if (words[i] !== 0) return i * 32 + 31 - Math.clz32(words[i]!);
-    return -1;
-  }
-}
-
-/** Delivers interrupt messages among the local APICs of one machine. */
-export class ApicBus {
-  private readonly apics: readonly LocalApic[];
-  constructor(apics: readonly LocalApic[]) { this.apics = apics; }
-
-  /** @param from sender's CPU, or -1 for the I/O APIC (no shorthand then). Returns whether anyone was addressed. */
-  deliver(from: number, message: ApicMessage): boolean {
-    let targets: LocalApic[];
-    switch (message.shorthand) {
-      case 1: targets = this.apics.filter(a => a.cpu === from); break;
-      case 2: targets = [...this.apics]; break;
-      case 3: targets = this.apics.filter(a => a.cpu !== from); break;
-      default: targets = this.apics.filter(a => a.matches(message.destination, message.logical));
-    }
-    if (message.delivery === Delivery.LowestPriority && targets.length > 1) {
-      // lowest processor priority wins, ties by CPU number
-      targets = [targets.reduce((best, a) => (a.processorPriority < best.processorPriority ? a : best))];
-    }
-    for (const apic of targets) apic.accept(message);
-    return targets.length > 0;
   }
 }

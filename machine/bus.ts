@@ -21,7 +21,7 @@ export class MachineBus implements Bus {
   ioWrite(port: number, size: number, value: number): void { this.platform.ports.write(port & 0xffff, size, value); }
   acknowledgeInterrupt(cpuIndex: number): number { return this.platform.acknowledge(cpuIndex); }
   readApicBase(cpuIndex: number): number { return this.platform.apics[cpuIndex]!.base; }
-  writeApicBase(cpuIndex: number, value: number): void { this.platform.apics[cpuIndex]!.base = value; }
+  writeApicBase(cpuIndex: number, value: number): void { this.platform.writeApicBase(cpuIndex, value); }
   /** CR8: 0..15. */
   readTaskPriority(cpuIndex: number): number { return this.platform.apics[cpuIndex]!.cr8; }
   writeTaskPriority(cpuIndex: number, value: number): void { this.platform.apics[cpuIndex]!.cr8 = value; }

@@ -1,4 +1,4 @@
-import { Delivery, type ApicMessage } from './apic.ts';
+import { Delivery, type ApicMessage } from './apic-bus.ts';
 import type { Device, MemoryDevice, Report } from './device.ts';
 
 export const IOAPIC_ADDRESS = 0xfec00000;

@@ -1,4 +1,5 @@
-import { APIC_ADDRESS, ApicBus, LocalApic, type ApicMessage } from './apic.ts';
+import { ApicBus, type ApicMessage } from './apic-bus.ts';
+import { APIC_ADDRESS, LocalApic } from './apic.ts';
 import { EventQueue, type TimeSource } from './clock.ts';
 import { Cmos } from './cmos.ts';
 import type { Device } from './device.ts';
@@ -148,6 +149,13 @@ export class Platform {
     const offset = physical - apic.page;
     if (offset >= 0 && offset < 0x1000 && apic.enabled) apic.writeMemory(offset, size, value);
     else this.mmio.write(physical, size, value);
+  }
+
+  /** IA32_APIC_BASE of a CPU. */
+  writeApicBase(cpu: number, value: number): void {
+    const apic = this.apics[cpu]!;
+    apic.base = value;
+    if (apic.enabled && apic.page < this.options.memorySize) this.options.report(`local APIC moved to 0x${apic.page.toString(16)}, over RAM: not modelled, accesses there still reach RAM`);
   }
 
   save(): unknown {

@@ -1,4 +1,5 @@
 import { costKeys, isCostKey } from '../cpu/cost.ts';
+import { checkFeatures } from '../cpu/cpuid.ts';
 import { estimate, published, type CpuProfile, type Figure, type TlbGeometry } from '../cpu/profile.ts';
 import { nehalemVmx, prescottVmx, unitVmx, type VmxProfile } from '../vmcs/capability.ts';
 
@@ -24,7 +25,7 @@ const model = (value: number): Figure => published(value, 'model');
  * are not written yet, so FPU, MMX and SSE3 are left out rather than advertised: a feature named here whose rows do
  * not exist is an error. SSE, SSE2 and FXSR are named because SSE2 code and CR4.OSFXSR depend on them.
  */
-const commonFeatures = ['VME', 'DE', 'PSE', 'TSC', 'MSR', 'PAE', 'CX8', 'APIC', 'SEP', 'PGE', 'CMOV', 'PAT', 'PSE36', 'CLFSH', 'FXSR', 'SSE', 'SSE2', 'VMX', 'CX16', 'SYSCALL', 'NX', 'LM', 'LAHF'] as const;
+const commonFeatures = ['VME', 'DE', 'PSE', 'TSC', 'MSR', 'PAE', 'MCE', 'CX8', 'APIC', 'SEP', 'MTRR', 'PGE', 'MCA', 'CMOV', 'PAT', 'PSE36', 'CLFSH', 'FXSR', 'SSE', 'SSE2', 'MONITOR', 'VMX', 'CX16', 'SYSCALL', 'NX', 'LM', 'LAHF'] as const;
 
 /** Nehalem: 64 data and 128 instruction entries, four ways, 512 shared; large pages have arrays of their own in the first level only. */
 const nehalemTlb: TlbGeometry = {
@@ -198,7 +199,7 @@ export const unit: MachineProfile = {
     description: 'one cycle per instruction',
     signature: 0x000106a5,
     brand: 'vanderpool unit-cost CPU',
-    features: [...commonFeatures, 'MTRR', 'PCID', 'MOVBE', 'POPCNT', 'SMEP', 'SMAP', 'INVPCID', 'UMIP', 'PDPE1GB', 'RDTSCP'],
+    features: [...commonFeatures, 'PCID', 'MOVBE', 'POPCNT', 'LZCNT', 'FSGSBASE', 'SMEP', 'SMAP', 'INVPCID', 'UMIP', 'PDPE1GB', 'RDTSCP', 'INVTSC'],
     physicalAddressBits: 40,
     linearAddressBits: 48,
     maxBasicLeaf: 0xb,
@@ -219,7 +220,7 @@ export const prescott: MachineProfile = {
     description: 'Intel Pentium 4 672',
     signature: 0x00000f4a,
     brand: 'Intel(R) Pentium(R) 4 CPU 3.80GHz',
-    features: [...commonFeatures, 'MTRR'],
+    features: commonFeatures,
     physicalAddressBits: 36,
     linearAddressBits: 48,
     maxBasicLeaf: 5,
@@ -240,7 +241,7 @@ export const nehalem: MachineProfile = {
     description: 'Intel Xeon X5570',
     signature: 0x000106a5,
     brand: 'Intel(R) Xeon(R) CPU X5570 @ 2.93GHz',
-    features: [...commonFeatures, 'MTRR', 'POPCNT', 'RDTSCP'],
+    features: [...commonFeatures, 'POPCNT', 'RDTSCP', 'INVTSC'],
     physicalAddressBits: 40,
     linearAddressBits: 48,
     maxBasicLeaf: 0xb,
@@ -256,10 +257,11 @@ export const nehalem: MachineProfile = {
 export const profiles = { nehalem, prescott, unit } as const;
 
 /**
- * Checks that a profile states every cost once and no unknown one.
- * @throws Error naming the cost and what to do
+ * Checks that a profile names known features and states every cost and no unknown one.
+ * @throws Error naming the feature or cost and what to do
  */
 export function checkProfile(profile: { readonly name: string; readonly cpu: CpuProfile }): void {
+  checkFeatures(profile.cpu.features);
   const { costs } = profile.cpu;
   for (const { key, description } of costKeys) {
     if (!(key in costs)) throw new Error(`profile ${profile.name}: cost '${key}' (${description}) is missing; add published(…) or estimate(…)`);

@@ -25,6 +25,10 @@ check('tpr-shadow.address', 'With the TPR shadow in use, the virtual-APIC addres
 check('tpr-shadow.threshold', 'With the TPR shadow in use and no virtual-interrupt delivery, bits 31:4 of the TPR threshold are 0', ['PrimaryControls', 'SecondaryControls', 'TprThreshold'],
   (c) => !on(c, Primary.UseTprShadow) || on(c, Secondary.VirtualInterruptDelivery) || c.vmcs.low(Field.TprThreshold) >>> 4 === 0,
   { cause: 'the threshold was given as a TPR byte instead of a priority class', fix: 'write the class (0 to 15)' });
+check('tpr-shadow.current', 'With the TPR shadow in use and neither APIC accesses virtualized nor virtual interrupts delivered, the TPR threshold is not above the virtual task-priority class', ['PrimaryControls', 'SecondaryControls', 'TprThreshold', 'VirtualApicAddress'],
+  (c) => !on(c, Primary.UseTprShadow) || on(c, Secondary.VirtualizeApicAccesses) || on(c, Secondary.VirtualInterruptDelivery) || !physicalAligned(c, Field.VirtualApicAddress, 12)
+    || (c.vmcs.low(Field.TprThreshold) & 15) <= ((c.readWord(c.vmcs.high(Field.VirtualApicAddress) * 4294967296 + c.vmcs.low(Field.VirtualApicAddress) + 0x80) >>> 4) & 15),
+  { cause: 'the guest lowered its task priority and the threshold was not adjusted', fix: 'write a threshold at most the class in bits 7:4 of byte 0x80 of the virtual-APIC page' });
 check('virtual-nmis', 'Virtual NMIs need NMI exiting', ['PinBasedControls'], (c) => on(c, PinBased.NmiExiting) || !on(c, PinBased.VirtualNmis), { cause: 'virtual NMIs are on without NMI exiting', fix: 'set NMI exiting, or clear virtual NMIs' });
 check('nmi-window', 'NMI-window exiting needs virtual NMIs', ['PinBasedControls', 'PrimaryControls'], (c) => on(c, PinBased.VirtualNmis) || !on(c, Primary.NmiWindowExiting),
   { cause: 'NMI-window exiting was left on after virtual NMIs were turned off', fix: 'set virtual NMIs, or clear NMI-window exiting' });

@@ -1,4 +1,5 @@
 import type { Cpu } from '../../cpu/cpu.ts';
+import { updateMode } from '../../cpu/engine.ts';
 import type { Memory } from '../../cpu/memory.ts';
 import { Cr0, Cr4, Efer, S, SegmentIndex } from '../../cpu/state.ts';
 import { Firmware } from '../mp-table.ts';
@@ -182,9 +183,10 @@ export function enterPlan(entry: EntryState, cpu: Cpu): void {
   cpu.rip = entry.rip;
 }
 
-/** Loads a plan into a machine: memory, then CPU state, then the translation context. */
+/** Loads a plan into a machine: memory, then CPU state, then decode mode and translation context. */
 export function applyLoad(plan: LoadPlan, memory: Memory, cpu: Cpu, physicalOffset = 0): void {
   writePlan(plan, memory, physicalOffset, (physical, size) => cpu.codeWritten(physical, size));
   enterPlan(plan.entry, cpu);
+  updateMode(cpu);
   cpu.mmu.updateContext();
 }

@@ -15,6 +15,7 @@ function setup(): { pit: Pit; queue: EventQueue; log: string[]; to: (clock: numb
   });
   pit.reset();
   log.length = 0;
+  level = null;
   return {
     pit, queue, log,
     to: clock => {

@@ -195,7 +195,7 @@ describe('whole platform', () => {
   /** Programs everything so that several events are pending and in service. */
   function busy(): TestPlatform {
     const p = testPlatform({ frequency: 2_930_000_000, busDivisor: 22 });
-    for (const [port, ...values] of [[0x20, 0x11], [0x21, 0x20, 0x04, 0x01, 0x00], [0xa0, 0x11], [0xa1, 0x28, 0x02, 0x01, 0x00], [0x43, 0x34], [0x40, 0xa9, 0x04], [0x3f9, 0x01], [0x3fa, 0xc1], [0x70, 0x0b], [0x71, 0x42]] as const) {
+    for (const [port, ...values] of [[0x20, 0x11], [0x21, 0x20, 0x04, 0x01, 0x00], [0xa0, 0x11], [0xa1, 0x28, 0x02, 0x01, 0x00], [0x43, 0x34], [0x40, 0xa9, 0x04], [0x3f9, 0x01], [0x3fa, 0x01], [0x70, 0x0b], [0x71, 0x42]] as const) {
       for (const v of values) p.out(port, v);
     }
     const apic = (r: number, v: number): void => p.platform.writeMemory(0, 0xfee00000 + r, 4, v);
@@ -243,7 +243,7 @@ describe('whole platform', () => {
     expect(after.lines).toEqual(before.lines);
     expect(drive(after, 700)).toEqual(second);
     expect(JSON.stringify(after.platform.save())).toBe(JSON.stringify(whole.platform.save()));
-    for (const vector of [0x20, 0x24, 0x28, 0x40]) expect([...first, ...second].some(l => l.startsWith(`${vector}@`)), `vector ${vector}`).toBe(true);
+    for (const vector of [0x20, 0x28, 0x40, 0x44]) expect([...first, ...second].some(l => l.startsWith(`${vector}@`)), `vector ${vector}`).toBe(true);
   });
 
   it('reset brings back the power-on state', () => {
