@@ -249,6 +249,8 @@ export class Evaluator implements Engine {
   private readonly decoder: Decoder;
   private readonly costs: Int32Array;
   private readonly bytes = new Uint8Array(16);
+  /** The instruction executed last. */
+  last: Instruction | null = null;
 
   constructor(cpu: Cpu, isa: Isa) {
     this.cpu = cpu;
@@ -304,6 +306,7 @@ export class Evaluator implements Engine {
   private step(): number {
     const cpu = this.cpu;
     try {
+      this.last = null;
       const insn = this.fetch();
       if (insn === 'firmware') {
         cpu.firmware!.call(cpu, (cpu.rip + cpu.segmentBase(SegmentIndex.CS)) & 0xfff);
@@ -311,6 +314,7 @@ export class Evaluator implements Engine {
         return -1;
       }
       if (typeof insn === 'number') throw insn === DecodeError.TooLong ? fault(Vector.GeneralProtection, 0) : fault(Vector.InvalidOpcode);
+      this.last = insn;
       if (insn.row.system) {
         const status = executeSystem(cpu, insn);
         switch (status) {

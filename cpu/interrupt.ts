@@ -123,7 +123,7 @@ function isProgrammed(event: CpuEvent): boolean {
 
 /** The flags to push: RF is set by faults, so that the handler's IRET does not meet the same instruction breakpoint again. */
 function pushedFlags(cpu: Cpu, event: CpuEvent): number {
-  const isFaultClass = event.type === EventType.HardwareException && event.vector !== Vector.Debug && event.vector !== Vector.DoubleFault && event.vector !== Vector.MachineCheck;
+  const isFaultClass = event.type === EventType.HardwareException && event.vector !== Vector.Debug && event.vector !== Vector.MachineCheck;
   return isFaultClass ? (cpu.flags | Flag.RF) >>> 0 : cpu.flags;
 }
 

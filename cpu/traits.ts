@@ -46,7 +46,7 @@ export function valueBits(row: Row, i: number, operandSize: number): number {
 
 /** Builder.bits of a row: 8 for byte rows, else the operand size. */
 export function rowBits(row: Row, operandSize: number): number {
-  if (row.operands.length ? row.operands[0]!.width === 'b' : /^(MOVS|CMPS|STOS|LODS|SCAS)B$/.test(row.mnemonic)) return 8;
+  if (row.operands.length ? row.operands[0]!.width === 'b' && !row.operands[0]!.signed : /^(MOVS|CMPS|STOS|LODS|SCAS)B$/.test(row.mnemonic)) return 8;
   return operandSize;
 }
 

@@ -78,7 +78,7 @@ export class Run {
     const memorySize = (options.memoryMiB ?? MEMORY_DEFAULT) * MIB;
     this.plan = planFor(options);
     const overhead = options.monitor.memory(memorySize);
-    this.memory = new Memory(memorySize + overhead);
+    this.memory = new Memory(memorySize + overhead, overhead ? 2 : 1);
     const deferred: { bus: Bus | null } = { bus: null };
     // the CPU is made before the devices it talks to
     const bus = busOf(() => deferred.bus!);

@@ -1,6 +1,8 @@
 import type { Bus } from '../../cpu/bus.ts';
 import { Cpu } from '../../cpu/cpu.ts';
 import { updateMode, type Engine } from '../../cpu/engine.ts';
+import type { CpuEvent } from '../../cpu/events.ts';
+import type { Hooks } from '../../cpu/hooks.ts';
 import { buildIsa, type Isa } from '../../cpu/isa.ts';
 import { Memory } from '../../cpu/memory.ts';
 import { Access, Cr0, Cr4, Efer, Leave, S, SegmentIndex } from '../../cpu/state.ts';
@@ -14,6 +16,7 @@ import type { VectorResult, VectorTarget } from './target.ts';
 const RAM = 1 << 20;
 /** Four page tables from here: PML4, PDPT, page directory, page table (identity, the first 2 MiB, user pages). */
 const TABLES = 0x20000;
+const TSS = 0x30000;
 
 const silentBus: Bus = {
   readPhysical: () => 0xffffffff, writePhysical: () => {}, ioRead: () => 0, ioWrite: () => {}, acknowledgeInterrupt: () => -1, readApicBase: () => 0, writeApicBase: () => {}, readTaskPriority: () => 0, writeTaskPriority: () => {},
@@ -29,13 +32,15 @@ export class EngineTarget implements VectorTarget {
   private readonly cpu: Cpu;
   private readonly engine: Engine;
   private form: VectorForm | null = null;
+  /** The event that INTO delivers by itself: caught before delivery. */
+  private event: CpuEvent | null = null;
   private readonly data: Uint32Array;
 
   constructor(name: string, states: number, create: (cpu: Cpu, isa: Isa) => Engine) {
     this.name = name;
     this.states = states;
     isa ??= buildIsa();
-    const cpu = (this.cpu = new Cpu(this.memory, 0, unit.cpu, silentBus));
+    const cpu = (this.cpu = new Cpu(this.memory, 0, { ...unit.cpu, features: [...unit.cpu.features, 'BMI1'] }, silentBus));
     cpu.mmu = new Translation(cpu);
     for (let level = 0; level < 3; level++) this.memory.view.setUint32(this.memory.ramBase + TABLES + level * 4096, (TABLES + (level + 1) * 4096) | 7, true);
     for (let page = 0; page < 512; page++) this.memory.view.setUint32(this.memory.ramBase + TABLES + 3 * 4096 + page * 8, (page * 4096) | 7, true);
@@ -48,11 +53,20 @@ export class EngineTarget implements VectorTarget {
     for (const segment of [SegmentIndex.ES, SegmentIndex.SS, SegmentIndex.DS]) cpu.setSegment(segment, 0x2b, 0, 0xffffffff, flat | Access.Big);
     for (const segment of [SegmentIndex.FS, SegmentIndex.GS]) cpu.setSegment(segment, 0, 0, 0, Access.Unusable);
     cpu.setSegment(SegmentIndex.LDTR, 0, 0, 0, Access.Unusable);
-    cpu.setSegment(SegmentIndex.TR, 0x40, 0, 0x67, Access.Present | 0xb); // no I/O permission bitmap
+    cpu.setSegment(SegmentIndex.TR, 0x40, TSS, 0x67, Access.Present | 0xb);
+    this.memory.view.setUint16(this.memory.ramBase + TSS + 0x66, 0x68, true); // no I/O permission bitmap
+    cpu.hooks = this.capture();
     cpu.setFloat(S.shadowAt, -1);
     this.selectCode(64);
     this.engine = create(cpu, isa);
     this.data = new Uint32Array(this.memory.u8.buffer, this.memory.ramBase + Layout.dataPage, Layout.pageSize / 4);
+  }
+
+  private capture(): Hooks {
+    return {
+      event: (_cpu, event) => { this.event = event; return true; },
+      instruction: () => false, tripleFault: () => false, boundary: () => false, deadline: () => Infinity, externalInterrupt: () => 'blocked', abort: () => {},
+    };
   }
 
   private selectCode(size: CodeSize): void {
@@ -88,6 +102,7 @@ export class EngineTarget implements VectorTarget {
     cpu.rip = initial.rip;
     cpu.set32(S.retired, 0);
     let exception: VectorException | null = null;
+    this.event = null;
     // every instruction costs at least a cycle; a repeated one may come back between iterations
     do {
       for (const offset of [S.left, S.budget]) cpu.set32(offset, 1);
@@ -96,7 +111,12 @@ export class EngineTarget implements VectorTarget {
         exception = { vector: cpu.get32(S.faultVector), error: cpu.get32(S.faultError) | 0 };
         break;
       }
-    } while (cpu.get32(S.retired) === 0);
+    } while (cpu.get32(S.retired) === 0 && this.event === null);
+    const event = this.event as CpuEvent | null;
+    if (event) {
+      exception = { vector: event.vector, error: event.error };
+      cpu.rip = initial.rip + event.length;
+    }
     const final: VectorState = { registers: cpu.u64.slice(gpr, gpr + 16), rip: cpu.rip, flags: cpu.flags, mxcsr: cpu.get32(S.mxcsr), xmm: cpu.u8.slice(cpu.base + S.xmm, cpu.base + S.xmm + 256), memory: memory.u8.slice(region, region + Layout.regionSize) };
     const first = (Layout.region - Layout.dataPage) / 4;
     for (let i = 0; i < this.data.length; i++) {

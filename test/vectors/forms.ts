@@ -172,7 +172,7 @@ export function buildForms(): FormSpec[] {
     b.add(`${name} r/m8, r8`, `${op(0)} /r`).add(`${name} r/mv, rv`, `${op(1)} /r`).add(`${name} r8, r/m8`, `${op(2)} /r`).add(`${name} rv, r/mv`, `${op(3)} /r`)
       .add(`${name} AL, imm8`, `${op(4)} ib`).add(`${name} rAX, immz`, `${op(5)} iz`).add(`${name} r/m8, imm8`, `80 /${n} ib`).add(`${name} r/mv, immz`, `81 /${n} iz`).add(`${name} r/mv, imm8s`, `83 /${n} ib`);
   });
-  b.add('TEST r/m8, r8', '84 /r').add('TEST r/mv, rv', '85 /r').add('TEST AL, imm8', 'A8 ib').add('TEST rAX, immz', 'A9 iz').add('TEST r/m8, imm8', 'F6 /0 ib').add('TEST r/mv, immz', 'F7 /0 iz');
+  b.add('TEST r/m8, r8', '84 /r').add('TEST r/mv, rv', '85 /r').add('TEST AL, imm8', 'A8 ib').add('TEST rAX, immz', 'A9 iz').add('TEST r/m8, imm8', 'F6 /0 ib').add('TEST r/mv, immz', 'F7 /0 iz').add('TEST r/m8, imm8', 'F6 /1 ib').add('TEST r/mv, immz', 'F7 /1 iz');
 
   b.in('alu-legacy');
   alu.forEach((name, n) => {
@@ -183,7 +183,7 @@ export function buildForms(): FormSpec[] {
   b.add('INC rv', '40+r', { codeSizes: legacy }).add('DEC rv', '48+r', { codeSizes: legacy }).add('INC r/mv', 'FF /0', { codeSizes: legacy, rm: 'mem' }).add('NOT r/mv', 'F7 /2', { codeSizes: legacy });
   b.add('SHL r/mv, CL', 'D3 /4', { codeSizes: legacy, inputs: 'cl?=int:0..40', avoid: ['cx', 'ecx'] }).add('RCR r/mv, CL', 'D3 /3', { codeSizes: legacy, inputs: 'cl?=int:0..40' });
   b.add('MUL r/mv', 'F7 /4', { codeSizes: legacy }).add('DIV r/mv', 'F7 /6', { codeSizes: legacy, inputs: dividend }).add('IMUL rv, r/mv', '0F AF /r', { codeSizes: legacy });
-  b.add('BTC r/mv, rv', '0F BB /r', { codeSizes: legacy, exact: true, inputs: (o) => (o.memory ? `${o.reg}=int:-500..1000` : ''), reg: 2 });
+  b.add('BTC Rv, rv', '0F BB /r', { codeSizes: legacy }).add('BTC mv, rv', '0F BB /r', { codeSizes: legacy, exact: true, inputs: 'rdx=int:-500..1000', reg: 2 });
   b.add('MOVZX rv, r/m8', '0F B6 /r', { codeSizes: legacy, rm: 'mem' }).add('MOVSX rv, r/m8', '0F BE /r', { codeSizes: legacy, rm: 'mem' });
   b.add('MOV r/mv, rv', '89 /r', { codeSizes: legacy, rm: 'mem', everyShape: true, sizes: [32] }).add('MOV rv, r/mv', '8B /r', { codeSizes: legacy, rm: 'mem', everyShape: true, sizes: [16] });
   b.add('MOV AL, moffs8', 'A0 moffs', { codeSizes: legacy, immediates: [[0x8444]] }).add('MOV moffsv, rAX', 'A3 moffs', { codeSizes: legacy, immediates: [[0x8444]] });
@@ -194,12 +194,12 @@ export function buildForms(): FormSpec[] {
   for (const [name, op] of [['DAA', '27'], ['DAS', '2F'], ['AAA', '37'], ['AAS', '3F']] as const) b.add(name, op, { ...bcd, inputs: 'al?=int:0..153' }).add(name, op, { codeSizes: [16] });
   b.add('AAM imm8', 'D4 ib', { ...bcd, immediates: [[10, 16, 1, 255, 7, 0]] }).add('AAD imm8', 'D5 ib', { ...bcd, immediates: [[10, 16, 1, 255, 0]] });
   b.add('ARPL r/m16, r16', '63 /r', { ...bcd }).add('BOUND rv, mv&v', '62 /r', { ...bcd, rm: 'mem', exact: true, reg: 0, sizes: [16, 32], inputs: (o) => (o.size === 32 ? 'eax?=int:-5..20 [68:4]=int:-2..3 [72:4]=int:8..15' : 'ax?=int:-5..20 [68:2]=int:-2..3 [70:2]=int:8..15') });
-  b.add('INTO', 'CE', bcd).add('SALC', 'D6', bcd);
+  b.add('INTO', 'CE', bcd);
 
   b.in('unary');
   for (const [name, v, n] of [['INC', 'FE', 0], ['DEC', 'FE', 1], ['NOT', 'F6', 2], ['NEG', 'F6', 3]] as const) b.add(`${name} r/m8`, `${v} /${n}`).add(`${name} r/mv`, `${v === 'FE' ? 'FF' : 'F7'} /${n}`);
   b.add('CBW', '98', { sizes: [16] }).add('CWDE', '98', { sizes: [32] }).add('CDQE', '98', { sizes: [64] }).add('CWD', '99', { sizes: [16] }).add('CDQ', '99', { sizes: [32] }).add('CQO', '99', { sizes: [64] });
-  b.add('BSWAP ry', '0F C8+r', { sizes: [32, 64] }).add('BSWAP ry', '0F C8+r', { sizes: [32, 64] });
+  b.add('BSWAP rv', '0F C8+r', { sizes: [32, 64] }).add('BSWAP rv', '0F C8+r', { sizes: [32, 64] });
   b.add('LAHF', '9F').add('SAHF', '9E').add('CLC', 'F8').add('STC', 'F9').add('CMC', 'F5').add('CLD', 'FC').add('STD', 'FD').add('NOP', '90').add('NOP r/mv', '0F 1F /0').add('PAUSE', '90', { prefixes: [0xf3] });
   b.add('MOVBE rv, mv', '0F 38 F0 /r').add('MOVBE mv, rv', '0F 38 F1 /r').add('XLATB', 'D7', { inputs: 'rbx=ptr:-120..128' }).add('XLATB', 'D7', { addressSize: 32, inputs: 'ebx=ptr:-120..128' });
 
@@ -208,7 +208,7 @@ export function buildForms(): FormSpec[] {
   b.add('DIV r/m8', 'F6 /6', { inputs: 'ax?=int:0..300' }).add('DIV r/mv', 'F7 /6', { inputs: dividend }).add('DIV r/mv', 'F7 /6', { rm: 'reg', rmRegister: 14, inputs: 'rdx?=int:0..9 r14?=int:1..20' }).add('IDIV r/m8', 'F6 /7', { inputs: 'ax?=int:-300..300' }).add('IDIV r/mv', 'F7 /7', { inputs: 'rdx?=int:-1..0 rax?=int:-1000..1000' }).add('IDIV r/mv', 'F7 /7', { rm: 'reg', rmRegister: 6, inputs: 'rdx?=int:-1..0 rsi?=int:-1..1' });
 
   b.in('shift');
-  ['ROL', 'ROR', 'RCL', 'RCR', 'SHL', 'SHR', 'SAL', 'SAR'].forEach((name, n) => {
+  ['ROL', 'ROR', 'RCL', 'RCR', 'SHL', 'SHR', 'SHL', 'SAR'].forEach((name, n) => {
     const count = 'cl?=int:0..70';
     b.add(`${name} r/m8, 1`, `D0 /${n}`).add(`${name} r/mv, 1`, `D1 /${n}`).add(`${name} r/m8, CL`, `D2 /${n}`, { inputs: count }).add(`${name} r/mv, CL`, `D3 /${n}`, { inputs: count })
       .add(`${name} r/m8, imm8`, `C0 /${n} ib`, { immediates: [[n & 1 ? 3 : 7, n & 1 ? 9 : 8, n & 1 ? 18 : 32]] }).add(`${name} r/mv, imm8`, `C1 /${n} ib`, { immediates: [[1, n & 1 ? 15 : 31, n & 1 ? 64 : 33]] });
@@ -224,8 +224,8 @@ export function buildForms(): FormSpec[] {
   b.in('bits');
   ['BT', 'BTS', 'BTR', 'BTC'].forEach((name, n) => {
     const op = hex(0xa3 + n * 8);
-    b.add(`${name} r/mv, rv`, `0F ${op} /r`, { rm: 'reg' });
-    b.add(`${name} r/mv, rv`, `0F ${op} /r`, { rm: 'mem', exact: true, reg: [2, 9, 6, 0][n]!, inputs: (o) => `${o.size === 16 ? ['dx', 'r9', 'si', 'ax'][n] : o.size === 32 ? ['edx', 'r9d', 'esi', 'eax'][n] : o.reg}=int:-540..1300` });
+    b.add(`${name} Rv, rv`, `0F ${op} /r`);
+    b.add(`${name} mv, rv`, `0F ${op} /r`, { exact: true, reg: [2, 9, 6, 0][n]!, inputs: (o) => `${o.size === 16 ? ['dx', 'r9', 'si', 'ax'][n] : o.size === 32 ? ['edx', 'r9d', 'esi', 'eax'][n] : o.reg}=int:-540..1300` });
     b.add(`${name} r/mv, imm8`, `0F BA /${n + 4} ib`, { immediates: [[3, 77, 0xff]] });
   });
   b.add('BSF rv, r/mv', '0F BC /r').add('BSR rv, r/mv', '0F BD /r').add('TZCNT rv, r/mv', 'F3 0F BC /r').add('LZCNT rv, r/mv', 'F3 0F BD /r').add('POPCNT rv, r/mv', 'F3 0F B8 /r');
@@ -235,6 +235,7 @@ export function buildForms(): FormSpec[] {
   b.add('XADD r/m8, r8', '0F C0 /r').add('XADD r/mv, rv', '0F C1 /r').add('XCHG r/m8, r8', '86 /r').add('XCHG r/mv, rv', '87 /r').add('XCHG rv, rAX', '90+r', { reg: 6 }).add('XCHG rv, rAX', '90+r', { reg: 8 });
   b.add('CMPXCHG r/m8, r8', '0F B0 /r', { exact: true, inputs: equal, reg: 1, rmRegister: 2 }).add('CMPXCHG r/m8, r8', '0F B0 /r', { rm: 'reg', inputs: equal }).add('CMPXCHG r/mv, rv', '0F B1 /r', { exact: true, inputs: equal, reg: 1 }).add('CMPXCHG r/mv, rv', '0F B1 /r', { rm: 'reg', inputs: equal });
   b.add('CMPXCHG8B m64', '0F C7 /1', { rm: 'mem', exact: true, inputs: `rax?=mem:${EXACT_OFFSET} rdx?=mem:${EXACT_OFFSET + 4}`, sizes: [32] }).add('CMPXCHG8B m64', '0F C7 /1', { codeSizes: [32], rm: 'mem', exact: true, inputs: `eax?=mem:${EXACT_OFFSET} edx?=mem:${EXACT_OFFSET + 4}`, sizes: [32] });
+  b.add('CMPXCHG8B m64', '0F C7 /1', { rm: 'mem', exact: true, inputs: `rax?=mem:${EXACT_OFFSET} rdx?=mem:${EXACT_OFFSET + 4}`, sizes: [16] });
   b.add('CMPXCHG16B m128', 'REX.W 0F C7 /1', { rm: 'mem', aligned: true, inputs: 'rax?=mem:80 rdx?=mem:88', sizes: [64] });
   b.add('XADD r/mv, rv', '0F C1 /r', { rm: 'reg', reg: 7, rmRegister: 7 }).add('XCHG r/m8, r8', '86 /r', { codeSizes: legacy }).add('CMPXCHG r/mv, rv', '0F B1 /r', { codeSizes: legacy, exact: true, inputs: equal, reg: 1, rm: 'mem' });
 
@@ -250,7 +251,7 @@ export function buildForms(): FormSpec[] {
   b.add('MOV r/mv, rv', '89 /r', { rm: 'mem', everyShape: true, sizes: [64] }).add('MOV rv, r/mv', '8B /r', { rm: 'mem', everyShape: true, sizes: [32] });
   for (const prefix of [0x2e, 0x36, 0x3e, 0x26]) b.add('MOV rv, r/mv', '8B /r', { rm: 'mem', prefixes: [prefix], sizes: [64] }).add('MOV r/mv, rv', '89 /r', { rm: 'mem', prefixes: [prefix === 0x2e ? 0x3e : prefix], sizes: [32], codeSizes: [32] });
   for (const addressSize of [64, 32] as const) b.add('MOV AL, moffs8', 'A0 moffs', { addressSize, immediates: [[0x8444]] }).add('MOV rAX, moffsv', 'A1 moffs', { addressSize, immediates: [[0x8448]] }).add('MOV moffs8, AL', 'A2 moffs', { addressSize, immediates: [[0x844b]] }).add('MOV moffsv, rAX', 'A3 moffs', { addressSize, immediates: [[0x8450]] });
-  b.add('MOVZX rv, r/m8', '0F B6 /r').add('MOVZX rv, r/m16', '0F B7 /r', { sizes: [16, 32, 64] }).add('MOVSX rv, r/m8', '0F BE /r').add('MOVSX rv, r/m16', '0F BF /r', { sizes: [16, 32, 64] }).add('MOVSXD rv, r/m32', '63 /r', { sizes: [32, 64] });
+  b.add('MOVZX rv, r/m8', '0F B6 /r').add('MOVZX rv, r/m16', '0F B7 /r', { sizes: [16, 32, 64] }).add('MOVSX rv, r/m8', '0F BE /r').add('MOVSX rv, r/m16', '0F BF /r', { sizes: [16, 32, 64] }).add('MOVSXD rv, r/m32', '63 /r', { sizes: [32, 64] }).add('MOVSXD rv, r/m16', '63 /r', { sizes: [16] });
   for (let c = 0; c < 16; c++) {
     const name = ['O', 'NO', 'B', 'NB', 'Z', 'NZ', 'BE', 'NBE', 'S', 'NS', 'P', 'NP', 'L', 'NL', 'LE', 'NLE'][c]!;
     b.add(`CMOV${name} rv, r/mv`, `0F ${hex(0x40 + c)} /r`, { sizes: [[16, 32, 64][c % 3]!, 32] }).add(`SET${name} r/m8`, `0F ${hex(0x90 + c)} /0`);
@@ -266,12 +267,12 @@ export function buildForms(): FormSpec[] {
   b.add('PUSH r/mv', 'FF /6', { ...popTo, sizes: [16, 64] }).add('POP r/mv', '8F /0', { ...popTo, sizes: [16, 64] }).add('PUSH imm8s', '6A ib', { ...popTo, sizes: [16, 64], immediates: [[0x7f, 0x80]] }).add('PUSH immz', '68 iz', { ...popTo, sizes: [16, 64], immediates: [[0x12345678, 0x87654321]] });
   const throughRsp = { mod: 1, rm: 4, sib: 0x24, displacement: [1, 16] as const, addressSize: 64 as const, inputs: '' };
   b.forms.push({ group: 'stack', syntax: 'POP r/mv', codeSize: 64, bytes: encode({ codeSize: 64, notation: '8F /0', size: 64, default64: true, rm: throughRsp }), inputs: stack, states: 100 }, { group: 'stack', syntax: 'PUSH r/mv', codeSize: 64, bytes: encode({ codeSize: 64, notation: 'FF /6', size: 64, default64: true, rm: throughRsp }), inputs: stack, states: 100 });
-  b.add('PUSHF', '9C', { ...popTo, sizes: [16, 64] });
-  b.add('POPF', '9D', { default64: true, sizes: [16, 64], inputs: 'rsp=ptr:120..120 [120:8]=and:ffffffffff207ed5' }); // no TF, no AC
+  b.add('PUSHFv', '9C', { ...popTo, sizes: [16, 64] });
+  b.add('POPFv', '9D', { default64: true, sizes: [16, 64], inputs: 'rsp=ptr:120..120 [120:8]=and:ffffffffff207ed5' }); // no TF, no AC
   b.add('ENTER imm16, imm8', 'C8 iw ib', { default64: true, sizes: [16, 64], immediates: [[0, 16, 24, 9], [0, 1, 2, 3]], inputs: 'rsp=ptr:150..170 rbp=ptr:80..100' }).add('LEAVE', 'C9', { default64: true, sizes: [16, 64], inputs: 'rbp=ptr:80..200' });
   const stack32 = { inputs: 'esp=ptr:100..140', avoid: ['esp'], codeSizes: legacy, sizes: [16, 32] };
-  b.add('PUSH rv', '50+r', stack32).add('POP rv', '58+r', { ...stack32, reg: 4 }).add('POP rv', '58+r', { ...stack32, reg: 7 }).add('PUSH r/mv', 'FF /6', { ...stack32, rm: 'mem' }).add('POP r/mv', '8F /0', { ...stack32, rm: 'mem' }).add('PUSH imm8s', '6A ib', stack32).add('PUSH immz', '68 iz', stack32).add('PUSHF', '9C', stack32);
-  b.add('PUSHA', '60', stack32).add('POPA', '61', stack32).add('POPF', '9D', { ...stack32, inputs: 'esp=ptr:120..120 [120:4]=and:fff07ed5' }).add('ENTER imm16, imm8', 'C8 iw ib', { ...stack32, immediates: [[0, 16, 9], [0, 1, 3]], inputs: 'esp=ptr:150..170 ebp=ptr:80..100' }).add('LEAVE', 'C9', { ...stack32, inputs: 'ebp=ptr:80..200' });
+  b.add('PUSH rv', '50+r', stack32).add('POP rv', '58+r', { ...stack32, reg: 4 }).add('POP rv', '58+r', { ...stack32, reg: 7 }).add('PUSH r/mv', 'FF /6', { ...stack32, rm: 'mem' }).add('POP r/mv', '8F /0', { ...stack32, rm: 'mem' }).add('PUSH imm8s', '6A ib', stack32).add('PUSH immz', '68 iz', stack32).add('PUSHFv', '9C', stack32);
+  b.add('PUSHAv', '60', stack32).add('POPAv', '61', stack32).add('POPFv', '9D', { ...stack32, inputs: 'esp=ptr:120..120 [120:4]=and:fff07ed5' }).add('ENTER imm16, imm8', 'C8 iw ib', { ...stack32, immediates: [[0, 16, 9], [0, 1, 3]], inputs: 'esp=ptr:150..170 ebp=ptr:80..100' }).add('LEAVE', 'C9', { ...stack32, inputs: 'ebp=ptr:80..200' });
 
   b.in('branch');
   for (let c = 0; c < 16; c++) {
@@ -280,9 +281,10 @@ export function buildForms(): FormSpec[] {
   }
   b.add('JZ rel8', '74 cb', { codeSizes: legacy }).add('JNLE relz', '0F 8F cz', { sizes: [16], codeSizes: everywhere });
   b.add('JMP rel8', 'EB cb', { codeSizes: everywhere, immediates: [[0x40, 0xc0]], states: 20 }).add('JMP relz', 'E9 cz', { sizes: [32], codeSizes: everywhere, states: 20 }).add('JMP relz', 'E9 cz', { sizes: [16], codeSizes: everywhere, states: 20 });
-  for (const [op, name] of [['E0', 'LOOPNE'], ['E1', 'LOOPE'], ['E2', 'LOOP'], ['E3', 'JRCXZ']] as const) {
-    b.add(`${name} rel8`, `${op} cb`, { inputs: 'rcx?=int:-1..2' }).add(`${name} rel8`, `${op} cb`, { addressSize: 32, inputs: 'ecx?=int:-1..2' }).add(`${name} rel8`, `${op} cb`, { codeSizes: [32], inputs: 'ecx?=int:-1..2' });
-    for (const codeSize of legacy) b.add(`${name} rel8`, `${op} cb`, { codeSizes: [codeSize], addressSize: 16, inputs: 'cx?=int:-1..2' });
+  for (const [op, name] of [['E0', 'LOOPNE'], ['E1', 'LOOPE'], ['E2', 'LOOP'], ['E3', 'J*CXZ']] as const) {
+    const named = (addressSize: number): string => `${name.replace('*', { 16: '', 32: 'E', 64: 'R' }[addressSize]!)} rel8`;
+    b.add(named(64), `${op} cb`, { inputs: 'rcx?=int:-1..2' }).add(named(32), `${op} cb`, { addressSize: 32, inputs: 'ecx?=int:-1..2' }).add(named(32), `${op} cb`, { codeSizes: [32], inputs: 'ecx?=int:-1..2' });
+    for (const codeSize of legacy) b.add(named(16), `${op} cb`, { codeSizes: [codeSize], addressSize: 16, inputs: 'cx?=int:-1..2' });
   }
   const target = (o: Operands): string => (o.memory ? `[${EXACT_OFFSET}:8]=code:32..200` : `${o.rm}=code:32..200`);
   const near = { sizes: [64], default64: true, states: 50 };
@@ -305,7 +307,7 @@ export function buildForms(): FormSpec[] {
         if (!compare && prefixes[0] === 0xf2 && !full) continue;
         const common = { codeSizes: [codeSize], addressSize: address, inputs: inputs + runs, prefixes } as const;
         if (full || prefixes.length > 0) b.add(`${name}B`, hex(op), { ...common, sizes: [8] });
-        for (const [suffix, size] of [['W', 16], ['D', 32], ['Q', 64]] as const) if (full || size === 32 || (prefixes.length > 0 && size === 16)) b.add(`${name}${suffix}`, hex(op + 1), { ...common, sizes: [size] });
+        for (const size of [16, 32, 64]) if (full || size === 32 || (prefixes.length > 0 && size === 16)) b.add(`${name}v`, hex(op + 1), { ...common, sizes: [size] });
       }
     }
   }
@@ -315,6 +317,9 @@ export function buildForms(): FormSpec[] {
   b.add('PXOR xmm, xmm/m128', '66 0F EF /r', { ...bits, aligned: true }).add('PADDD xmm, xmm/m128', '66 0F FE /r', { ...bits, aligned: true }).add('MOVDQU xmm, xmm/m128', 'F3 0F 6F /r', bits).add('MOVDQU xmm/m128, xmm', 'F3 0F 7F /r', bits).add('MOVDQA xmm, xmm/m128', '66 0F 6F /r', { ...bits, aligned: true }).add('MOVDQA xmm/m128, xmm', '66 0F 7F /r', { ...bits, aligned: true });
   b.add('MOVDQA xmm, xmm/m128', '66 0F 6F /r', { ...bits, rm: 'mem' }).add('MOVQ r/m64, xmm', '66 REX.W 0F 7E /r', { ...bits, sizes: [64] }).add('MOVQ xmm, r/m64', '66 REX.W 0F 6E /r', { ...bits, sizes: [64] }).add('MOVD r/m32, xmm', '66 0F 7E /r', { ...bits, sizes: [32] }).add('MOVD xmm, r/m32', '66 0F 6E /r', { ...bits, sizes: [32] });
   b.add('MOVQ xmm, xmm/m64', 'F3 0F 7E /r', { ...bits, sizes: [128] }).add('MOVQ xmm/m64, xmm', '66 0F D6 /r', { ...bits, sizes: [128] }).add('CVTDQ2PD xmm, xmm/m64', 'F3 0F E6 /r', { ...bits, sizes: [128] }).add('ADDPD xmm, xmm/m128', '66 0F 58 /r', { inputs: 'xmm=double', aligned: true }).add('ADDPD xmm, xmm/m128', '66 0F 58 /r', { inputs: 'xmm=double', rm: 'mem', states: 30 });
+
+  for (const [name, op] of [['POR', 'EB'], ['PAND', 'DB'], ['PADDQ', 'D4']] as const) b.add(`${name} xmm, xmm/m128`, `66 0F ${op} /r`, { ...bits, aligned: true });
+  b.add('MOVUPS xmm, xmm/m128', 'NP 0F 10 /r', bits).add('MOVUPS xmm/m128, xmm', 'NP 0F 11 /r', bits).add('MOVAPS xmm, xmm/m128', 'NP 0F 28 /r', { ...bits, aligned: true }).add('MOVAPS xmm/m128, xmm', 'NP 0F 29 /r', { ...bits, aligned: true });
 
   b.in('fault');
   const few = { states: 8 };

@@ -34,17 +34,18 @@ function disassemble(form: FormSpec, folder: string): string {
   const lines = run('ndisasm', ['-b', String(form.codeSize), '-o', `0x${Layout.code.toString(16)}`, file]).trimEnd().split('\n').filter((line) => !/^ +-/.test(line)); // long encodings continue on a line of their own
   const text = lines.map((line) => line.slice(28)).join(' ').trim(); // a prefix may stand on a line of its own
   if (form.syntax.startsWith('(')) return text;
-  // encodings that processors know and ndisasm does not: opcode 82 (an alias of 80), shift /6 (of /4), and 63 without REX.W
-  if (/^(SAL |MOVSXD )/.test(form.syntax) || form.bytes[form.bytes[0] === 0x67 ? 1 : 0] === 0x82) return `${form.syntax} (alias encoding)`;
+  // encodings that processors know and ndisasm does not: opcode 82 (an alias of 80), shift /6 (of /4), TEST /1 (of /0), and 63 without REX.W
+  if ((/^(SHL|TEST|MOVSXD) /.test(form.syntax) && /\bdb\b/.test(text)) || form.bytes[form.bytes[0] === 0x67 ? 1 : 0] === 0x82) return `${form.syntax} (alias encoding)`;
   const mnemonic = form.syntax.split(' ')[0]!.toLowerCase();
   const words = text.split(' ').filter((word) => !['lock', 'rep', 'repe', 'repne', 'repnz', 'repz', 'o16', 'o32', 'o64', 'a16', 'a32', 'a64', 'cs', 'ds', 'es', 'ss'].includes(word));
   if (lines.length > text.split(' ').length - words.length + 1) throw new Error(`${form.syntax}: ndisasm reads '${text}'`);
   const aliases: Record<string, readonly string[]> = {
-    pushf: ['pushfq', 'pushfw', 'pushfd'], popf: ['popfq', 'popfw', 'popfd'], pusha: ['pushaw', 'pushad'], popa: ['popaw', 'popad'], sal: ['shl'], jrcxz: ['jecxz', 'jcxz'], ret: ['retw', 'retnw', 'retn', 'ret', 'retd', 'retnd'], pause: ['pause', 'rep'],
+    ret: ['retw', 'retnw', 'retn', 'ret', 'retd', 'retnd'], pause: ['pause', 'rep'],
     jnb: ['jnc'], jnbe: ['ja'], jnle: ['jg'], jnz: ['jnz'], jb: ['jc'], cmovb: ['cmovc'], cmovnb: ['cmovnc'], setb: ['setc'], setnb: ['setnc'], setnbe: ['seta'], cmovnbe: ['cmova'], setnle: ['setg'], cmovnle: ['cmovg'], jbe: ['jna'], setbe: ['setna'], cmovbe: ['cmovna'], jle: ['jng'], setle: ['setng'], cmovle: ['cmovng'], jp: ['jpe'], jnp: ['jpo'], setp: ['setpe'], setnp: ['setpo'], cmovp: ['cmovpe'], cmovnp: ['cmovpo'],
   };
   const word = words[0] ?? text;
-  if (word !== mnemonic && !aliases[mnemonic]?.includes(word)) throw new Error(`${form.syntax}: ndisasm reads '${text}'`);
+  const anySize = mnemonic.endsWith('v') && /^[wdq]?$/.test(word.replace(mnemonic.slice(0, -1), '')); // MOVSv, PUSHFv
+  if (word !== mnemonic && !anySize && !aliases[mnemonic]?.includes(word)) throw new Error(`${form.syntax}: ndisasm reads '${text}'`);
   return text;
 }
 

@@ -36,12 +36,12 @@ function shiftUndefined(mnemonic: string, vector: VectorCase): number {
   switch (mnemonic) {
     case 'ROL': case 'ROR': case 'RCL': case 'RCR': return overflow;
     case 'SAR': return overflow | AF;
-    case 'SHL': case 'SAL': case 'SHR': return overflow | AF | (count >= size ? CF : 0);
+    case 'SHL': case 'SHR': return overflow | AF | (count >= size ? CF : 0);
     default: return overflow | AF | (count > size ? ALL : 0); // SHLD, SHRD
   }
 }
 
-const shifts: ReadonlySet<string> = new Set(['ROL', 'ROR', 'RCL', 'RCR', 'SHL', 'SAL', 'SHR', 'SAR', 'SHLD', 'SHRD']);
+const shifts: ReadonlySet<string> = new Set(['ROL', 'ROR', 'RCL', 'RCR', 'SHL', 'SHR', 'SAR', 'SHLD', 'SHRD']);
 
 /** What the SDM leaves open in the outcome of a case: EFLAGS bits, and registers as a bit mask. */
 export function undefinedOutcome(vector: VectorCase): { readonly flags: number; readonly registers: number } {
@@ -54,8 +54,12 @@ export function undefinedOutcome(vector: VectorCase): { readonly flags: number; 
     const name = / (\w+),/.exec(vector.form.text)![1]!;
     registers = 1 << registerNumber(name);
   }
+  // REP with 32-bit addresses and a count of 0: whether the upper halves of RCX, RSI and RDI are cleared is not said (this host does)
+  if (vector.form.codeSize === 64 && repeated.test(vector.form.text) && /\ba32\b/.test(vector.form.text) && (vector.initial.registers[1]! & 0xffffffffn) === 0n) registers = (1 << 1) | (1 << 6) | (1 << 7);
   return { flags, registers };
 }
+
+const repeated = /\brep(e|ne)?\b/;
 
 /** Number of a 16-, 32- or 64-bit register by its name in the disassembly. */
 function registerNumber(name: string): number {
