@@ -2,12 +2,40 @@
 declare module 'node:fs' {
   export function existsSync(path: string | URL): boolean;
   export function readFileSync(path: string | URL): Uint8Array<ArrayBuffer>;
-  export function readFileSync(path: string | URL, encoding: 'utf8'): string;
+  export function readFileSync(path: string | URL, encoding: 'utf8' | 'latin1'): string;
   export function writeFileSync(path: string | URL, data: string | Uint8Array): void;
   export function readdirSync(path: string | URL): string[];
   export function mkdirSync(path: string | URL, options?: { recursive?: boolean }): string | undefined;
   export function mkdtempSync(prefix: string): string;
   export function rmSync(path: string | URL, options?: { recursive?: boolean; force?: boolean }): void;
+  export function openSync(path: string | URL, flags: 'w' | 'wx' | 'r'): number;
+  export function writeSync(file: number, data: string | Uint8Array, offset?: number, length?: number): number;
+  export function closeSync(file: number): void;
+  export function renameSync(from: string, to: string): void;
+  export function statSync(path: string | URL): { readonly size: number; isDirectory(): boolean; isFile(): boolean };
+  export function chmodSync(path: string | URL, mode: number): void;
+  export function copyFileSync(from: string | URL, to: string | URL): void;
+}
+
+declare module 'node:util' {
+  interface ParsedArguments {
+    readonly values: Readonly<Record<string, string | boolean | undefined>>;
+    readonly positionals: readonly string[];
+  }
+  export function parseArgs(config: {
+    readonly args: readonly string[];
+    readonly options: Readonly<Record<string, { readonly type: 'string' | 'boolean'; readonly short?: string }>>;
+    readonly allowPositionals: boolean;
+    readonly strict: true;
+  }): ParsedArguments;
+}
+
+declare module 'node:crypto' {
+  interface Hash {
+    update(data: string | Uint8Array): Hash;
+    digest(encoding: 'hex'): string;
+  }
+  export function createHash(algorithm: 'sha256'): Hash;
 }
 
 declare module 'node:os' {
@@ -21,6 +49,8 @@ declare module 'node:path' {
   export function resolve(...parts: string[]): string;
   export function dirname(path: string): string;
   export function basename(path: string, suffix?: string): string;
+  export function relative(from: string, to: string): string;
+  export function extname(path: string): string;
 }
 
 declare module 'node:url' {
@@ -53,7 +83,7 @@ declare module 'node:child_process' {
   }
   interface SpawnSyncOptions extends SpawnOptions {
     input?: string | Uint8Array;
-    encoding: 'utf8';
+    encoding: 'utf8' | 'latin1';
     timeout?: number;
     maxBuffer?: number;
   }

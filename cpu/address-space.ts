@@ -22,6 +22,8 @@ export class AddressSpaces {
   readonly groupVpid = new Int32Array(MAX_SPACES);
   readonly groupRoot = new Float64Array(MAX_SPACES);
   readonly shared = new Int32Array(MAX_SPACES);
+  /** By group: 1 = entries may exist (set by fills, cleared when the whole group is flushed). */
+  readonly touched = new Uint8Array(MAX_SPACES);
   /** 1: the tag is some space's or group's. Tag 0 is never used. */
   readonly alive = new Uint8Array(LAST_ID + 1);
   private nextId = 1;
@@ -51,6 +53,7 @@ export class AddressSpaces {
       this.groupVpid[group] = vpid;
       this.groupRoot[group] = root;
       this.shared[group] = this.take();
+      this.touched[group] = 0;
       this.groups++;
     }
     this.group[space] = group;
@@ -59,7 +62,7 @@ export class AddressSpaces {
   }
 
   /** No more tags: {@link compact} before asking for one. */
-  get full(): boolean { return this.nextId > LAST_ID - 2; }
+  get full(): boolean { return this.nextId >= LAST_ID; }
 
   private take(): number {
     const id = this.nextId++;
@@ -77,6 +80,7 @@ export class AddressSpaces {
   renewShared(group: number): void {
     this.alive[this.shared[group]!] = 0;
     this.shared[group] = this.take();
+    this.touched[group] = 0;
   }
 
   /** Renumbers the tags in use from 1. Returns new tag by old tag (0 = dead), with which entries must be rewritten. */
@@ -123,6 +127,7 @@ export class AddressSpaces {
     saved.groups.forEach((row, g) => {
       [this.groupVpid[g], this.groupRoot[g], this.shared[g]] = row as [number, number, number];
       this.alive[this.shared[g]!] = 1;
+      this.touched[g] = 1;
     });
   }
 }

@@ -19,6 +19,9 @@ export type Slot = Instruction | BadInstruction | 'firmware';
 interface CodePage {
   readonly physicalPage: number;
   readonly mode: number;
+  readonly key: number;
+  /** Guarded pages: the offset of their only record, or -1. */
+  only: number;
   /** Host address of 4096 record addresses. */
   readonly map: number;
   live: boolean;
@@ -77,14 +80,21 @@ export class CodeCache {
     this.top = this.memory.arenaBase;
   }
 
-  /** Offset map of a physical page for a mode; made if needed. */
-  page(physicalPage: number, mode: number): CodePage {
-    const key = physicalPage + mode * 0x200000;
+  /**
+   * Offset map of a physical page for a mode; made if needed. A guarded page holds the code segment's end and never
+   * more than one record, so that every instruction in it is checked against the limit.
+   */
+  page(physicalPage: number, mode: number, guarded = false): CodePage {
+    const key = physicalPage + (guarded ? -1 - mode : mode) * 0x200000;
     let page = this.pages.get(key);
-    if (page) return page;
+    if (page) {
+      if (page.only >= 0) this.memory.u32[(page.map >>> 2) + page.only] = 0;
+      page.only = -1;
+      return page;
+    }
     const map = this.allocate(MAP_BYTES);
     this.memory.u8.fill(0, map, map + MAP_BYTES);
-    page = { physicalPage, mode, map, live: true };
+    page = { physicalPage, mode, key, only: -1, map, live: true };
     this.pages.set(key, page);
     let set = this.byPhysical.get(physicalPage);
     if (!set) {
@@ -127,13 +137,19 @@ export class CodeCache {
     if (!set) return;
     for (const page of set) {
       page.live = false;
-      this.pages.delete(page.physicalPage + page.mode * 0x200000);
+      this.pages.delete(page.key);
       this.cpu.mmu.dropExecute(page.map);
     }
     this.byPhysical.delete(physicalPage);
     const first = (physicalPage << (12 - GRANULE_SHIFT)) >>> 3;
     for (let i = 0; i < 4096 >> GRANULE_SHIFT >> 3; i++) this.memory.u8[this.memory.granuleBase + first + i] = 0;
     this.cpu.mmu.codePageChanged(physicalPage, false);
+    // instructions that end in this page lie in others, and nothing watches their second halves any more
+    const firsts = this.straddlers.get(physicalPage);
+    if (firsts) {
+      this.straddlers.delete(physicalPage);
+      for (const first of firsts) this.dropPhysical(first);
+    }
   }
 
   /** Bytes of RAM changed. True when decoded code was there. */
@@ -144,11 +160,6 @@ export class CodeCache {
       if ((this.memory.u8[this.memory.granuleBase + (g >>> 3)]! >> (g & 7)) & 1) {
         const physicalPage = g >>> (12 - GRANULE_SHIFT);
         this.dropPhysical(physicalPage);
-        const firsts = this.straddlers.get(physicalPage);
-        if (firsts) {
-          this.straddlers.delete(physicalPage);
-          for (const first of firsts) this.dropPhysical(first);
-        }
         hit = true;
       }
     }
@@ -169,9 +180,12 @@ export class CodeCache {
   /**
    * Decodes from an offset of a page on, until control leaves, the page ends or decoded code is met. Returns the
    * first record. `linearPage` is used only for an instruction that crosses the page end.
-   * Returns -1 after recording a fault of fetching the second page.
+   * Returns -1 after recording a fault of fetching the second page. In a guarded page `allowed` is the number of bytes
+   * from there to the code segment's limit, and only one instruction is decoded.
    */
-  decode(page: CodePage, offset: number, linearPage: number): number {
+  decode(page: CodePage, offset: number, linearPage: number, allowed = Infinity): number {
+    const run = allowed === Infinity ? RUN : 1;
+    if (run === 1) page.only = offset;
     const { u32, u8, ramBase } = this.memory;
     const mode = page.mode;
     const codeSize = codeSizeOf(mode);
@@ -185,7 +199,7 @@ export class CodeCache {
         this.pseudo(Pseudo.Goto, at, u32[mapAt]!);
         return first;
       }
-      if (at >= 4096 || n === RUN) {
+      if (at >= 4096 || n === run) {
         // the next page, or an undecoded continuation: looked up when reached
         this.pageEnd(at, codeSize);
         return first;
@@ -195,10 +209,10 @@ export class CodeCache {
         u32[mapAt] = record;
         return record;
       }
-      const decoded = this.decoder.decode(u8, start + at, 4096 - at, codeSize);
-      if (decoded === DecodeError.Short) {
+      const decoded = this.decoder.decode(u8, start + at, Math.min(4096 - at, allowed), codeSize);
+      if (decoded === DecodeError.Short && allowed > 4096 - at) {
         if (first !== 0) { this.pageEnd(at, codeSize); return first; }
-        return this.straddle(page, at, linearPage);
+        return this.straddle(page, at, linearPage, allowed);
       }
       const record = typeof decoded === 'number' ? this.bad(decoded, start + at, at, codeSize) : this.put(decoded, at, mode);
       if (first === 0) first = record;
@@ -214,7 +228,7 @@ export class CodeCache {
   }
 
   /** An instruction whose bytes cross into the next page. */
-  private straddle(page: CodePage, at: number, linearPage: number): number {
+  private straddle(page: CodePage, at: number, linearPage: number, allowed: number): number {
     const cpu = this.cpu;
     const { u8, u32, ramBase } = this.memory;
     const codeSize = codeSizeOf(page.mode);
@@ -226,7 +240,7 @@ export class CodeCache {
     bytes.fill(0);
     bytes.set(u8.subarray(ramBase + page.physicalPage * 4096 + at, ramBase + page.physicalPage * 4096 + 4096));
     for (let i = have; i < 16; i++) bytes[i] = cpu.readPhysical(second + i - have, 1);
-    const decoded = this.decoder.decode(bytes, 0, 16, codeSize);
+    const decoded = this.decoder.decode(bytes, 0, Math.min(16, allowed), codeSize);
     const secondPage = Math.floor(second / 4096);
     const check = this.pseudo(Pseudo.Straddle, at, 0);
     u32[(check + Record.instruction) >>> 2] = this.straddles.length;
@@ -287,7 +301,9 @@ export class CodeCache {
     let bytes = '';
     for (let i = 0; i < 8; i++) bytes += `${i ? ' ' : ''}${from[at + i]!.toString(16).padStart(2, '0')}`;
     void codeSize;
-    return this.slotRecord({ vector: error === DecodeError.TooLong ? Vector.GeneralProtection : Vector.InvalidOpcode, error: error === DecodeError.TooLong ? 0 : -1, bytes }, offset, 0, 0);
+    // too long, or reaching beyond the code segment
+    const protection = error !== DecodeError.Invalid;
+    return this.slotRecord({ vector: protection ? Vector.GeneralProtection : Vector.InvalidOpcode, error: protection ? 0 : -1, bytes: protection ? '' : bytes }, offset, 0, 0);
   }
 
   /** State offset of a general register as this instruction names it with `bits` bits. */

@@ -67,6 +67,8 @@ export class Cpu {
   readonly costs: Readonly<Record<string, number>>;
   /** The event whose delivery is in progress; a hook reads it as IDT-vectoring information. Null otherwise. */
   delivering: CpuEvent | null = null;
+  /** The instruction just executed delivered an event itself (INT n): no single-step trap follows it. */
+  interrupted = false;
   /** Page whose fetch calls TypeScript (monitors); null in plain machines. */
   firmware: Firmware | null = null;
   /** VMX state hangs here; cpu/ never looks inside. */
@@ -225,7 +227,7 @@ export class Cpu {
     if ((attributes & (Access.Code | Access.Expand)) === Access.Expand) {
       const top = attributes & Access.Big ? 0xffffffff : 0xffff;
       if (offset <= limit || last > top) throw fault(stack ? Vector.StackFault : Vector.GeneralProtection, 0);
-    } else if (last > limit) throw fault(stack ? Vector.StackFault : Vector.GeneralProtection, 0);
+    } else if (last > limit && limit !== 0xffffffff) throw fault(stack ? Vector.StackFault : Vector.GeneralProtection, 0); // at 4 GiB accesses wrap, as the manual allows
     return (this.segmentBase(segment) + offset) >>> 0;
   }
 
@@ -268,7 +270,7 @@ export class Cpu {
     if ((linear & 0xfff) + size > 4096) {
       // both pages are translated before anything is read, the lower one first
       this.physical(linear, AccessKind.Read, system);
-      this.physical(this.wrapLinear(linear + size - 1), AccessKind.Read, system);
+      this.physical(this.nextPage(linear), AccessKind.Read, system);
       let value = 0;
       for (let i = size - 1; i >= 0; i--) value = value * 256 + this.load(this.wrapLinear(linear + i), 1, system);
       return value;
@@ -279,14 +281,16 @@ export class Cpu {
     const low = this.load(linear, 4, system);
     return (BigInt(this.load(this.wrapLinear(linear + 4), 4, system)) << 32n) | BigInt(low);
   }
+  /** Where the second part of an access that crosses a page begins: the address a fault there reports. */
+  private nextPage(linear: number): number { return this.wrapLinear(linear - (linear & 0xfff) + 4096); }
   /** Checks that `size` bytes can be written (both pages), without writing. */
   probeWrite(linear: number, size: number, system = false): void {
     this.physical(linear, AccessKind.Write, system);
-    if ((linear & 0xfff) + size > 4096) this.physical(this.wrapLinear(linear + size - 1), AccessKind.Write, system);
+    if ((linear & 0xfff) + size > 4096) this.physical(this.nextPage(linear), AccessKind.Write, system);
   }
   probeRead(linear: number, size: number, system = false): void {
     this.physical(linear, AccessKind.Read, system);
-    if ((linear & 0xfff) + size > 4096) this.physical(this.wrapLinear(linear + size - 1), AccessKind.Read, system);
+    if ((linear & 0xfff) + size > 4096) this.physical(this.nextPage(linear), AccessKind.Read, system);
   }
   store(linear: number, size: 1 | 2 | 4, value: number, system = false): void {
     if ((linear & 0xfff) + size > 4096) {

@@ -177,61 +177,57 @@ export class Decoder {
     let immediateHigh = 0;
     let immediate2 = 0;
     let count = 0;
-    const need = (n: number): boolean => at + n <= end;
-    const byteAt = (): number => bytes[at]!;
-    const word = (): number => bytes[at]! | (bytes[at + 1]! << 8);
-    const dword = (): number => bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
     for (const kind of row.encoding.immediates) {
       let low = 0;
       let high = 0;
       let size = 0;
       switch (kind) {
         case 'ib': case 'cb':
-          if (!need(1)) return outOfBytes;
+          if (at + 1 > end) return outOfBytes;
           size = 1;
-          low = byteAt();
+          low = bytes[at]!;
           // sign-extended where the row says so; a relative offset always is
           if (kind === 'cb' || signedImmediate(row)) { low = (low << 24) >> 24; high = low >> 31; }
           break;
         case 'iw':
-          if (!need(2)) return outOfBytes;
+          if (at + 2 > end) return outOfBytes;
           size = 2;
-          low = word();
+          low = wordAt(bytes, at);
           break;
         case 'iz': case 'cz': case 'id':
           if (operandSize === 16 && kind !== 'id') {
-            if (!need(2)) return outOfBytes;
+            if (at + 2 > end) return outOfBytes;
             size = 2;
-            low = (word() << 16) >> 16;
+            low = (wordAt(bytes, at) << 16) >> 16;
           } else {
-            if (!need(4)) return outOfBytes;
+            if (at + 4 > end) return outOfBytes;
             size = 4;
-            low = dword();
+            low = dwordAt(bytes, at);
           }
           high = low >> 31;
           break;
         case 'iv':
           size = operandSize / 8;
-          if (!need(size)) return outOfBytes;
-          if (size === 2) low = word();
-          else low = dword();
-          if (size === 8) { at += 4; high = dword(); at -= 4; }
+          if (at + size > end) return outOfBytes;
+          if (size === 2) low = wordAt(bytes, at);
+          else low = dwordAt(bytes, at);
+          if (size === 8) { at += 4; high = dwordAt(bytes, at); at -= 4; }
           break;
         case 'moffs': {
           size = addressSize / 8;
-          if (!need(size)) return outOfBytes;
-          displacement = size === 2 ? word() : dword();
-          if (size === 8) { at += 4; displacementHigh = dword(); at -= 4; }
+          if (at + size > end) return outOfBytes;
+          displacement = size === 2 ? wordAt(bytes, at) : dwordAt(bytes, at);
+          if (size === 8) { at += 4; displacementHigh = dwordAt(bytes, at); at -= 4; }
           memory = true;
           at += size;
           continue;
         }
         case 'far':
           size = operandSize === 16 ? 2 : 4;
-          if (!need(size + 2)) return outOfBytes;
-          low = size === 2 ? word() : dword();
+          if (at + size + 2 > end) return outOfBytes;
+          low = size === 2 ? wordAt(bytes, at) : dwordAt(bytes, at);
           at += size;
-          immediate2 = word();
+          immediate2 = wordAt(bytes, at);
           size = 2;
           break;
         default: throw new Error(`immediate '${kind}' of row ${row.syntax} is not decoded`);
@@ -251,6 +247,10 @@ export class Decoder {
     };
   }
 }
+
+// not closures inside decode: they would be made anew for every instruction
+const wordAt = (bytes: Uint8Array, at: number): number => bytes[at]! | (bytes[at + 1]! << 8);
+const dwordAt = (bytes: Uint8Array, at: number): number => bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
 
 /** MOV to and from control and debug registers ignores ModRM.mod. */
 function isControl(row: Row): boolean {

@@ -216,7 +216,11 @@ export function dropInnerSegments(cpu: Cpu, cpl: number): void {
     const attributes = cpu.u32[(cpu.base + S.segment + n * SEGMENT_SIZE + Segment.attributes) >>> 2]!;
     if (attributes & Access.Unusable) continue;
     if ((attributes & (Access.Code | Access.Conforming)) === (Access.Code | Access.Conforming)) continue;
-    if ((attributes & Access.Dpl) >> Access.DplShift < cpl) installNull(cpu, n, 0);
+    if ((attributes & Access.Dpl) >> Access.DplShift < cpl) {
+      const base = cpu.segmentBase(n); // only the selector and the right to use it go ("RET", "IRET"); 64-bit mode still sees the base
+      installNull(cpu, n, 0);
+      if (cpu.longMode) cpu.setSigned(cpu.segmentOffset(n), base);
+    }
   }
 }
 

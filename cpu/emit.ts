@@ -313,6 +313,7 @@ export class Emitter implements Builder {
   }
   signExtend(a: Value, bits: number): Value {
     if (bits === a.bits) return a;
+    if (a.bits === 1) throw new Error(`${this.v.row.syntax}: a boolean has no sign to extend`);
     if (isWide(bits)) {
       this.emit(a);
       this.f.op(Op.i64_extend_i32_u);

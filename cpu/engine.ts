@@ -32,6 +32,9 @@ export interface Firmware {
 /** Cost classes of system rows that cannot change the decode mode. */
 const keepsMode = new Set(['cpuid', 'rdtsc', 'rdmsr', 'io', 'invlpg', 'invpcid', 'crread', 'fence', 'hlt', 'vmread', 'vmwrite', 'flags', 'alu', 'serialize']);
 
+/** Cycles of a repeated string iteration beyond the first: at least one, so that repetition can always be interrupted. */
+export const iterationCost = (cpu: Cpu): number => Math.max(1, Math.round(cpu.costs['string.iteration'] ?? 0));
+
 /** Records a fault in the CPU state for the run loop. */
 export function recordFault(cpu: Cpu, vector: number, error: number, linear: number): void {
   cpu.set32(S.faultVector, vector);
@@ -71,11 +74,12 @@ export function executeSystem(cpu: Cpu, insn: Instruction): number {
       return Status.Next;
     }
     updateMode(cpu);
-    if (flow === Flow.Leave) return Status.Leave;
     if (row.rep && insn.rep && cpu.rip === rip) {
+      if (flow === Flow.Leave) cpu.leaveSoon();
       cpu.spend(Math.max(1, Math.round(cpu.costs[row.cost ?? 'alu']!)));
       return Status.Again;
     }
+    if (flow === Flow.Leave) return Status.Leave;
     return Status.Lookup;
   } catch (thrown) {
     if (!isFault(thrown)) throw thrown;

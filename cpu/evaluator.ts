@@ -2,14 +2,14 @@ import { popDisplacement } from './code-cache.ts';
 import type { Cpu } from './cpu.ts';
 import { DecodeError, Decoder } from './decode.ts';
 import { Status } from './emit.ts';
-import { addPackedDouble, executeSystem, recordFault, sseFault, updateMode, wideDivide, type Engine } from './engine.ts';
+import { addPackedDouble, executeSystem, iterationCost, recordFault, sseFault, updateMode, wideDivide, type Engine } from './engine.ts';
 import { fault, isFault, Vector } from './fault.ts';
 import type { Instruction } from './instruction.ts';
 import type { Isa } from './isa.ts';
 import { AccessKind } from './mmu.ts';
 import { codeSizeOf, Mode } from './mode.ts';
 import type { Builder, Place, SegmentChoice, Value } from './semantics.ts';
-import { Gpr, Leave, S, SegmentIndex } from './state.ts';
+import { Gpr, Leave, S, Segment, SEGMENT_SIZE, SegmentIndex } from './state.ts';
 import { operandBits, rowBits, traitsOf, valueBits } from './traits.ts';
 
 interface Big extends Value { readonly v: bigint }
@@ -149,22 +149,33 @@ class Evaluation implements Builder {
   flagsRest(): Value { return this.big(BigInt(this.cpu.get32(S.flagsRest)), 32); }
   setFlagsRest(value: Value): void { this.cpu.set32(S.flagsRest, Number(this.of(value))); }
 
-  private adjusted(): number {
-    const extra = popDisplacement(this.insn);
-    const insn = extra ? { ...this.insn, displacement: this.insn.displacement + extra } : this.insn;
-    return this.cpu.effectiveAddress(insn);
+  /** Offset of the memory operand, wrapped to the address size. */
+  address(): Value {
+    const { insn, cpu } = this;
+    let a = (BigInt(insn.displacementHigh) << 32n) + BigInt(insn.displacement >>> 0) + BigInt(popDisplacement(insn));
+    if (insn.base === 16) a += BigInt(cpu.rip + insn.length);
+    else if (insn.base >= 0) a += cpu.reg64(insn.base);
+    if (insn.index >= 0) a += cpu.reg64(insn.index) << BigInt(insn.scale);
+    return this.big(BigInt.asUintN(this.addressBits, a), 64);
   }
-  address(): Value { return this.big(BigInt(this.adjusted()), 64); }
   addressWrap(offset: Value): Value { return this.big(BigInt.asUintN(this.addressBits, this.of(offset)), 64); }
   private operandPlace(i: number, bits: number): BigPlace {
     let place = this.places.get(i);
     if (!place) {
       const traits = traitsOf(this.insn.row);
       const write = traits.writes.has(i);
-      place = this.check(this.insn.segment, this.adjusted(), bits / 8, write);
+      place = this.check(this.insn.segment, this.offset(this.address()), bits / 8, write);
       this.places.set(i, place);
     }
     return place;
+  }
+  /** Segment checks of the memory operand come before everything else the instruction does (of POP, the stack). */
+  checkSegments(): void {
+    if (this.insn.codeSize === 64 || !this.insn.memory) return;
+    const { reads, writes } = traitsOf(this.insn.row);
+    this.insn.row.operands.forEach((operand, i) => {
+      if (this.operandIsMemory(i) && (reads.has(i) || writes.has(i))) this.cpu.linear(this.insn.segment, this.offset(this.address()), operandBits(operand, this.insn.operandSize) / 8, writes.has(i));
+    });
   }
   private check(segment: number, offset: number, size: number, write: boolean): BigPlace {
     const cpu = this.cpu;
@@ -204,10 +215,10 @@ class Evaluation implements Builder {
   aligned(i: number): void {
     if (!this.operandIsMemory(i)) return;
     const segment = this.insn.segment;
-    const base = this.insn.codeSize === 64 && segment < SegmentIndex.FS ? 0 : this.cpu.segmentBase(segment);
-    // limits and canonicality come first
-    if (this.insn.codeSize !== 64) this.cpu.linear(segment, this.adjusted(), 16, false);
-    if ((base + this.adjusted()) % 16 !== 0) throw fault(Vector.GeneralProtection, 0);
+    const base = this.insn.codeSize === 64 && segment < SegmentIndex.FS ? 0n : this.cpu.get64(S.segment + segment * SEGMENT_SIZE + Segment.base);
+    // limits come first
+    if (this.insn.codeSize !== 64) this.cpu.linear(segment, this.offset(this.address()), 16, traitsOf(this.insn.row).writes.has(i));
+    if ((base + this.of(this.address())) & 15n) throw fault(Vector.GeneralProtection, 0);
   }
   nextRip(bits: number): Value { return this.big(BigInt(this.cpu.nextRip(this.insn)), bits); }
   private relative(): bigint {
@@ -249,6 +260,10 @@ export class Evaluator implements Engine {
   private readonly decoder: Decoder;
   private readonly costs: Int32Array;
   private readonly bytes = new Uint8Array(16);
+  /** Where the bytes of the instruction were read: physical addresses of its parts in one or two pages. */
+  private fetched: readonly number[] = [];
+  /** The instruction being executed has been written to: a repeated one is fetched again. */
+  private modified = false;
   /** The instruction executed last. */
   last: Instruction | null = null;
 
@@ -257,7 +272,10 @@ export class Evaluator implements Engine {
     this.decoder = new Decoder(isa.rows, cpu.features);
     this.costs = new Int32Array(isa.rows.length);
     for (const row of isa.rows) this.costs[row.id] = Math.max(1, Math.round(cpu.costs[row.cost ?? 'alu']!));
-    cpu.codeWritten = () => {};
+    cpu.set32(S.iterationCost, iterationCost(cpu));
+    cpu.codeWritten = (physical, size) => {
+      for (const at of this.fetched) if (physical < at + 16 && physical + size > at) this.modified = true;
+    };
   }
   stateChanged(): void { updateMode(this.cpu); }
   flushCode(): void { /* nothing is kept */ }
@@ -274,14 +292,16 @@ export class Evaluator implements Engine {
     }
   }
 
+  private get expired(): boolean { return this.cpu.i32[(this.cpu.base + S.left) >>> 2]! - this.cpu.i32[(this.cpu.base + S.extra) >>> 2]! <= 0; }
+
   private account(insn: Instruction): void {
     const cpu = this.cpu;
     cpu.i32[(cpu.base + S.left) >>> 2]! -= this.costs[insn.row.id]!;
     cpu.u32[(cpu.base + S.retired) >>> 2]! += 1;
   }
 
-  /** Fetches the instruction at RIP; a fault or firmware call is a Leave-like code. */
-  private fetch(): Instruction | DecodeError | 'firmware' {
+  /** Fetches the instruction at RIP; throws the faults of fetching. The deadline may pass between the charges of a fetch. */
+  private fetch(): Instruction | DecodeError | 'firmware' | 'deadline' {
     const cpu = this.cpu;
     const mode = cpu.get32(S.mode);
     const codeSize = codeSizeOf(mode);
@@ -291,15 +311,25 @@ export class Evaluator implements Engine {
     const physical = cpu.mmu.translate(linear, AccessKind.Execute, false);
     if (physical < 0) throw cpu.recordedFault();
     if (physical >= cpu.memory.ramSize) throw new Error(`instruction fetch from physical address 0x${physical.toString(16)}, which is not RAM: not modelled (RIP 0x${rip.toString(16)})`);
+    if (this.expired) return 'deadline';
     if (cpu.firmware !== null && cpu.firmware.page === Math.floor(physical / 4096)) return 'firmware';
-    const have = Math.min(16, 4096 - (linear & 0xfff));
+    this.fetched = [physical];
+    this.modified = false;
+    // bytes up to the limit of the code segment; at 4 GiB they wrap
+    const allowed = codeSize === 64 || cpu.limit(SegmentIndex.CS) === 0xffffffff ? Infinity : cpu.limit(SegmentIndex.CS) - rip + 1;
+    const have = Math.min(16, 4096 - (linear & 0xfff), allowed);
     const decoded = this.decoder.decode(cpu.u8, cpu.memory.ramBase + physical, have, codeSize);
     if (decoded !== DecodeError.Short) return decoded;
+    if (allowed === have) throw fault(Vector.GeneralProtection, 0);
     this.bytes.set(cpu.u8.subarray(cpu.memory.ramBase + physical, cpu.memory.ramBase + physical + have));
     const second = cpu.mmu.translate(cpu.wrapLinear(linear - (linear & 0xfff) + 4096), AccessKind.Execute, false);
     if (second < 0) throw cpu.recordedFault();
+    if (this.expired) return 'deadline';
+    this.fetched = [physical, second];
     for (let i = have; i < 16; i++) this.bytes[i] = cpu.readPhysical(second + i - have, 1);
-    return this.decoder.decode(this.bytes, 0, 16, codeSize);
+    const whole = this.decoder.decode(this.bytes, 0, Math.min(16, allowed), codeSize);
+    if (whole === DecodeError.Short) throw fault(Vector.GeneralProtection, 0);
+    return whole;
   }
 
   /** One instruction; returns a Leave code, or -1 to go on. */
@@ -308,12 +338,18 @@ export class Evaluator implements Engine {
     try {
       this.last = null;
       const insn = this.fetch();
+      if (insn === 'deadline') return Leave.Deadline;
       if (insn === 'firmware') {
         cpu.firmware!.call(cpu, (cpu.rip + cpu.segmentBase(SegmentIndex.CS)) & 0xfff);
         updateMode(cpu);
         return -1;
       }
-      if (typeof insn === 'number') throw insn === DecodeError.TooLong ? fault(Vector.GeneralProtection, 0) : fault(Vector.InvalidOpcode);
+      if (typeof insn === 'number') {
+        if (insn === DecodeError.TooLong) throw fault(Vector.GeneralProtection, 0);
+        const from = this.fetched.length === 2 ? this.bytes : cpu.u8.subarray(cpu.memory.ramBase + this.fetched[0]!);
+        cpu.observer?.unmodelled?.(`undefined opcode ${[...from.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, '0')).join(' ')}`);
+        throw fault(Vector.InvalidOpcode);
+      }
       this.last = insn;
       if (insn.row.system) {
         const status = executeSystem(cpu, insn);
@@ -341,6 +377,7 @@ export class Evaluator implements Engine {
     const cpu = this.cpu;
     if (insn.rep && insn.row.rep) return this.repeat(insn);
     const evaluation = new Evaluation(cpu, insn);
+    evaluation.checkSegments();
     insn.row.semantics!(evaluation);
     this.account(insn);
     if (evaluation.target === null) cpu.advance(insn);
@@ -348,7 +385,7 @@ export class Evaluator implements Engine {
     return -1;
   }
 
-  /** Repetition as the interpreter generates it: one charge per iteration, deadline between iterations. */
+  /** Repetition as the interpreter generates it: a charge for every iteration beyond the first, the deadline between iterations. */
   private repeat(insn: Instruction): number {
     const cpu = this.cpu;
     const bits = insn.addressSize;
@@ -358,10 +395,11 @@ export class Evaluator implements Engine {
         insn.row.semantics!(new Evaluation(cpu, insn));
         cpu.setReg(Gpr.RCX, bits, cpu.reg(Gpr.RCX, bits) - 1n);
         cpu.setFloat(S.iterations, cpu.getFloat(S.iterations) + 1);
-        cpu.spend(cost);
         if (cpu.reg(Gpr.RCX, bits) === 0n) break;
         if (insn.row.rep === 'repe' && (cpu.get64(S.flagResult) === 0n) !== (insn.rep === 0xf3)) break;
+        cpu.spend(cost);
         if (cpu.i32[(cpu.base + S.left) >>> 2]! - cpu.get32(S.extra) <= 0) return -1;
+        if (this.modified) return -1;
       }
     }
     this.account(insn);

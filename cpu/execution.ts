@@ -30,6 +30,8 @@ export class Execution {
   readonly cpu: Cpu;
   readonly engine: Engine;
   private stopping = false;
+  /** The `time` of the current run. */
+  private until = Infinity;
   private debugReported = false;
 
   constructor(cpu: Cpu, engine: Engine) {
@@ -42,6 +44,13 @@ export class Execution {
   stop(): void {
     this.stopping = true;
     this.cpu.leaveSoon();
+  }
+
+  /** A device event has come closer during the current run: it ends at `time` (clock in force) if that is before its limit. */
+  sooner(time: number): void {
+    if (time >= this.until) return;
+    this.until = time;
+    this.cpu.leaveAt(time);
   }
 
   /** The interrupt line of the CPU changed; a running CPU looks at it at the next boundary. */
@@ -59,12 +68,13 @@ export class Execution {
   run(time: number, instructions: number): ExecutionStop {
     const cpu = this.cpu;
     this.stopping = false;
+    this.until = time;
     for (;;) {
       this.newSlice();
       if (this.stopping) return ExecutionStop.Stopped;
       const boundary = this.boundary();
       if (boundary >= 0) return boundary as ExecutionStop;
-      const timeLeft = Math.ceil(time - cpu.now);
+      const timeLeft = Math.ceil(this.until - cpu.now);
       const instructionsLeft = instructions - cpu.retired;
       if (timeLeft <= 0 || instructionsLeft <= 0) return ExecutionStop.Limit;
       const hookLimit = cpu.hooks !== null ? cpu.hooks.deadline(cpu) - cpu.cycles : Infinity;
@@ -80,11 +90,13 @@ export class Execution {
       cpu.set32(S.budget, budget);
       cpu.set32(S.interruptPending, cpu.interruptLine || cpu.nmiPending ? 1 : 0);
       const before = cpu.retired;
+      const iterations = cpu.getFloat(S.iterations);
+      cpu.interrupted = false;
       const leave = this.engine.run();
       if (leave === Leave.Fault) {
         raise(cpu, cpu.recordedFault());
         updateMode(cpu);
-      } else if (careful) this.afterStep(rest, cpu.retired !== before);
+      } else if (careful) this.afterStep(rest, cpu.retired !== before, cpu.getFloat(S.iterations) !== iterations);
     }
   }
 
@@ -166,12 +178,14 @@ export class Execution {
   }
 
   /** After one instruction with TF or RF set when it began. */
-  private afterStep(rest: number, retired: boolean): void {
+  private afterStep(rest: number, retired: boolean, iterated: boolean): void {
     const cpu = this.cpu;
-    if (!retired) return;
-    if (rest & Flag.RF) cpu.set32(S.flagsRest, cpu.get32(S.flagsRest) & ~Flag.RF);
+    // a repeated string instruction is stepped iteration by iteration
+    if (!retired && !iterated) return;
+    if (retired && rest & Flag.RF) cpu.set32(S.flagsRest, cpu.get32(S.flagsRest) & ~Flag.RF);
     // MOV SS and POP SS hold the trap back for one instruction
-    if (rest & Flag.TF && cpu.shadowNow !== 2) {
+    // one that delivered an event itself (INT n, INTO) has cleared TF: the handler is not stepped into ("Single-Step Exception Condition")
+    if (rest & Flag.TF && cpu.shadowNow !== 2 && !cpu.interrupted) {
       deliverEvent(cpu, { type: EventType.HardwareException, vector: Vector.Debug, error: -1, data: 0x4000, length: 0 });
       updateMode(cpu);
     }

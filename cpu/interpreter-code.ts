@@ -57,6 +57,9 @@ function emitSlow(m: ModuleBuilder, slowImport: number, state: number): Function
   return f;
 }
 
+/** Where TypeScript leaves the linear address of a segment access (S.ea may hold that of the memory operand). */
+export const SEGMENT_RESULT = S.scratch + 15 * 8;
+
 /** Emits segment:offset -> linear for ordinary expand-up read/write segments; the rest goes to TypeScript. */
 function emitSegment(m: ModuleBuilder, segmentImport: number, state: number): FunctionCode {
   const f = m.function([I64, I32, I32], [I64], 'segment');
@@ -71,7 +74,7 @@ function emitSegment(m: ModuleBuilder, segmentImport: number, state: number): Fu
   f.else();
   f.get(0).op(Op.i32_wrap_i64).get(0).i64(32).op(Op.i64_shr_u, Op.i32_wrap_i64).get(1).get(2).call(segmentImport);
   f.if(I64);
-  f.i32(0).load64(state + S.ea);
+  f.i32(0).load64(state + SEGMENT_RESULT);
   f.else();
   f.i64(NO_LINEAR);
   f.end();
@@ -340,7 +343,7 @@ export function generateHandler(variant: Variant, state: number, bounceEnd: numb
 
 /**
  * Repetition: registers are up to date after each iteration, so faults and the deadline leave a restartable
- * instruction. Each iteration is charged; the instruction retires when it is complete.
+ * instruction. Every iteration beyond the first is charged; the instruction retires when it is complete.
  */
 function emitRepeat(variant: Variant, emitter: Emitter, f: FunctionCode, state: number): void {
   const RCX = 1;
@@ -354,13 +357,14 @@ function emitRepeat(variant: Variant, emitter: Emitter, f: FunctionCode, state: 
   f.i32(0).get(iterations).code.byte(0x44);
   new Uint8Array(new Float64Array([1]).buffer).forEach((byte) => f.code.byte(byte));
   f.op(Op.f64_add).storeFloat(state + S.iterations);
-  f.i32(0).i32(0).load32(state + S.extra).i32(0).load32(state + S.iterationCost).op(Op.i32_add).store32(state + S.extra);
   emitter.when(emitter.eq(count, emitter.constant(0, 64)), () => { f.i32(Status.Next).op(Op.return); });
   if (variant.row.rep === 'repe') {
     const zero = emitter.eq(emitter.flagResult(), emitter.constant(0, 64));
     const stop = variant.rep === 0xf3 ? emitter.xor(zero, emitter.constant(1, 1)) : zero;
     emitter.when(stop, () => { f.i32(Status.Next).op(Op.return); });
   }
+  // one more iteration: charged before it is made
+  f.i32(0).i32(0).load32(state + S.extra).i32(0).load32(state + S.iterationCost).op(Op.i32_add).store32(state + S.extra);
   f.i32(0).load32(state + S.left).i32(0).load32(state + S.extra).op(Op.i32_sub).i32(0).op(Op.i32_gt_s).brIf(again);
   f.end();
   f.i32(Status.Partial).op(Op.return);

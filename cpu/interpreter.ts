@@ -2,12 +2,14 @@ import { CodeCache, type HandlerSource } from './code-cache.ts';
 import type { Cpu } from './cpu.ts';
 import { Decoder } from './decode.ts';
 import { Record, SlowAccess, Status, type Variant } from './emit.ts';
-import { accessFault, addPackedDouble, executeSystem, recordFault, updateMode, wideDivide, type Engine } from './engine.ts';
+import { accessFault, addPackedDouble, executeSystem, iterationCost, recordFault, updateMode, wideDivide, type Engine } from './engine.ts';
 import { isFault, Vector } from './fault.ts';
 import { buildAliases } from './handlers.ts';
-import { generateHandler, generateInterpreter, Header, TABLE_SIZE, type InterpreterCode } from './interpreter-code.ts';
+import { generateHandler, generateInterpreter, Header, SEGMENT_RESULT, TABLE_SIZE, type InterpreterCode } from './interpreter-code.ts';
 import type { Isa } from './isa.ts';
+import { FAST_ENTRY, fastIndex, NO_TAG_HIGH } from './memory.ts';
 import { AccessKind } from './mmu.ts';
+import { codeSizeOf, Mode } from './mode.ts';
 import { Access, Cr0, Flag, Leave, S, SegmentIndex } from './state.ts';
 
 interface Compiled { readonly module: WebAssembly.Module; readonly code: InterpreterCode }
@@ -15,6 +17,11 @@ interface Compiled { readonly module: WebAssembly.Module; readonly code: Interpr
 const compiled = new Map<Isa, Map<string, Compiled>>();
 const handlerModules = new Map<Isa, Map<string, WebAssembly.Module>>();
 const CANONICAL = 2 ** 47;
+/** Highest value of the instruction pointer before a fault or, in 16-bit code, before it wraps; Infinity where the segment has 4 GiB. */
+function lastOffset(cpu: Cpu, mode: number): number {
+  const limit = cpu.limit(SegmentIndex.CS);
+  return codeSizeOf(mode) === 16 ? Math.min(limit, 0xffff) : limit === 0xffffffff ? Infinity : limit;
+}
 
 /** The default engine: a WebAssembly interpreter generated from the rows, over predecoded records. */
 export class Interpreter implements Engine, HandlerSource {
@@ -71,7 +78,7 @@ export class Interpreter implements Engine, HandlerSource {
       if (cost === undefined) throw new Error(`profile ${cpu.profile.name} has no cost for class '${row.cost ?? 'alu'}' of ${row.syntax}`);
       rowCosts[row.id] = Math.max(1, Math.round(cost));
     }
-    cpu.set32(S.iterationCost, cpu.costs['string.iteration'] ?? 0);
+    cpu.set32(S.iterationCost, iterationCost(cpu));
     this.cache = new CodeCache(cpu, new Decoder(isa.rows, cpu.features), this, buildAliases(isa.rows), rowCosts);
     cpu.codeWritten = (physical, size) => this.codeWritten(physical, size);
   }
@@ -107,16 +114,47 @@ export class Interpreter implements Engine, HandlerSource {
 
   run(): number {
     const cpu = this.cpu;
+    this.guardCode();
     for (;;) {
       this.execute();
+      if (this.guarded !== 0) {
+        // a guarded page is checked anew for every instruction
+        cpu.mmu.dropExecute(this.guarded);
+        this.guarded = 0;
+      }
       const leave = cpu.get32(S.exit);
       if (leave !== Leave.Lookup) return leave;
-      if (!this.resolve()) return Leave.Fault;
-      if (cpu.i32[(cpu.base + S.left) >>> 2]! - cpu.get32(S.extra) <= 0) {
-        cpu.i32[(cpu.base + S.left) >>> 2]! -= cpu.get32(S.extra) | 0;
-        cpu.set32(S.extra, 0);
-        return Leave.Deadline;
-      }
+      const resolved = this.resolve();
+      const left = cpu.i32[(cpu.base + S.left) >>> 2]! - cpu.i32[(cpu.base + S.extra) >>> 2]!;
+      cpu.i32[(cpu.base + S.left) >>> 2] = left;
+      cpu.set32(S.extra, 0);
+      if (!resolved) return Leave.Fault;
+      // what the fetch was charged may have used up the time
+      if (left <= 0) return Leave.Deadline;
+    }
+  }
+  private get expired(): boolean { return this.cpu.i32[(this.cpu.base + S.left) >>> 2]! - this.cpu.i32[(this.cpu.base + S.extra) >>> 2]! <= 0; }
+
+  /** Map of the guarded page entered for the instruction being executed, or 0. */
+  private guarded = 0;
+  private codeEnd = -1;
+  private codeMode = -1;
+  /**
+   * After a change of CS outside flat code: pages in which the code segment ends must be found through resolve, which
+   * guards them.
+   */
+  private guardCode(): void {
+    const cpu = this.cpu;
+    const mode = cpu.get32(S.mode);
+    if (mode & Mode.FlatCs) return;
+    const end = cpu.segmentBase(SegmentIndex.CS) + lastOffset(cpu, mode);
+    if (end === this.codeEnd && mode === this.codeMode) return;
+    this.codeEnd = end;
+    this.codeMode = mode;
+    for (const linear of [end, end - 15]) {
+      const page = (linear - (linear & 0xfff)) >>> 0;
+      const at = (cpu.get32(S.execTable) + fastIndex(page) * FAST_ENTRY) >>> 2;
+      if (cpu.u32[at] === page) cpu.u32[at + 1] = NO_TAG_HIGH;
     }
   }
 
@@ -132,11 +170,18 @@ export class Interpreter implements Engine, HandlerSource {
     const physical = cpu.mmu.translate(linear, AccessKind.Execute, false);
     if (physical < 0) return false;
     if (physical >= cpu.memory.ramSize) throw new Error(`instruction fetch from physical address 0x${physical.toString(16)}, which is not RAM: not modelled (RIP 0x${rip.toString(16)})`);
+    // before a second page of the instruction is looked up, as where it has been decoded before
+    if (this.expired) return true;
     this.cache.makeRoom();
     const offset = linear & 0xfff;
-    const page = this.cache.page(Math.floor(physical / 4096), cpu.get32(S.mode));
-    if (cpu.u32[(page.map + offset * 4) >>> 2] === 0 && this.cache.decode(page, offset, linear - offset) < 0) return false;
+    const mode = cpu.get32(S.mode);
+    // the segment may end in this page, or inside an instruction that crosses out of it
+    const guard = (mode & Mode.FlatCs) === 0 && rip - offset + 4095 + 15 > lastOffset(cpu, mode);
+    const page = this.cache.page(Math.floor(physical / 4096), mode, guard);
+    const allowed = guard ? cpu.limit(SegmentIndex.CS) - rip + 1 : Infinity;
+    if (cpu.u32[(page.map + offset * 4) >>> 2] === 0 && this.cache.decode(page, offset, linear - offset, allowed) < 0) return false;
     cpu.mmu.enterExecute(linear - offset, page.map);
+    if (guard) this.guarded = page.map;
     return true;
   }
 
@@ -169,7 +214,9 @@ export class Interpreter implements Engine, HandlerSource {
       recordFault(cpu, slot.vector, slot.error, 0);
       return Status.Fault;
     }
-    return executeSystem(cpu, slot);
+    const status = executeSystem(cpu, slot);
+    this.guardCode();
+    return status;
   }
 
   /** A data access that the fast tables did not serve. Returns a host address, or 0 after recording a fault. */
@@ -246,11 +293,11 @@ export class Interpreter implements Engine, HandlerSource {
     }
   }
 
-  /** Segment access that is not an ordinary read/write segment: 1 with the linear address in S.ea, or 0 after a fault. */
+  /** Segment access that is not an ordinary read/write segment: 1 with the linear address in SEGMENT_RESULT, or 0 after a fault. */
   private segment(low: number, high: number, segment: number, flags: number): number {
     const cpu = this.cpu;
     try {
-      cpu.setSigned(S.ea, cpu.linear(segment, (high | 0) * 4294967296 + (low >>> 0), flags & SlowAccess.Size, (flags & SlowAccess.Write) !== 0));
+      cpu.setSigned(SEGMENT_RESULT, cpu.linear(segment, (high | 0) * 4294967296 + (low >>> 0), flags & SlowAccess.Size, (flags & SlowAccess.Write) !== 0));
       return 1;
     } catch (thrown) {
       if (!isFault(thrown)) throw thrown;

@@ -53,21 +53,22 @@ function recordCause(cpu: Cpu, event: CpuEvent): void {
 /**
  * Delivers an exception or interrupt through the tables of the current mode; faults on the way are delivered in
  * turn, up to double fault and shutdown. RIP must be that of the instruction (faults, software interrupts) or of the
- * next one (traps, interrupts).
+ * next one (traps, interrupts). False when a fault on the way was delivered in its place (or shut the CPU down): an
+ * INT n then has not completed.
  */
-export function deliverEvent(cpu: Cpu, event: CpuEvent): void {
+export function deliverEvent(cpu: Cpu, event: CpuEvent): boolean {
   let current = event;
   let asked = false;
   for (;;) {
     if (!asked) {
-      if (cpu.hooks !== null && cpu.hooks.event(cpu, current)) return;
+      if (cpu.hooks !== null && cpu.hooks.event(cpu, current)) return true;
       recordCause(cpu, current);
     }
     try {
       cpu.delivering = current;
       deliverOnce(cpu, current);
       cpu.delivering = null;
-      return;
+      return current === event;
     } catch (caught) {
       if (!isFault(caught)) {
         cpu.delivering = null;
@@ -76,12 +77,12 @@ export function deliverEvent(cpu: Cpu, event: CpuEvent): void {
       if (caught.vector === ABORT_VECTOR) {
         abort(cpu);
         cpu.delivering = null;
-        return;
+        return true;
       }
       const nested = eventOf(caught);
       const taken = cpu.hooks !== null && cpu.hooks.event(cpu, nested);
       cpu.delivering = null;
-      if (taken) return;
+      if (taken) return true;
       recordCause(cpu, nested);
       const first = severity(current);
       const second = severity(nested);
@@ -89,9 +90,9 @@ export function deliverEvent(cpu: Cpu, event: CpuEvent): void {
         current = nested;
         asked = true;
       } else if (first === Severity.DoubleFault) {
-        if (cpu.hooks !== null && cpu.hooks.tripleFault(cpu)) return;
+        if (cpu.hooks !== null && cpu.hooks.tripleFault(cpu)) return true;
         cpu.set32(S.activity, 2);
-        return;
+        return false;
       } else {
         current = doubleFault;
         asked = false;

@@ -11,7 +11,13 @@ const event = (type: EventType, vector: number, length: number): CpuEvent => ({ 
 const plain: readonly CpuEvent[] = Array.from({ length: 256 }, (_, vector) => event(EventType.SoftwareInterrupt, vector, 2));
 
 function deliver(cpu: Cpu, which: CpuEvent): Flow {
-  deliverEvent(cpu, which);
+  cpu.interrupted = true;
+  if (!deliverEvent(cpu, which)) {
+    // the instruction faulted: it neither retires nor costs its own cycles, which the engine counts once this returns
+    cpu.u32[(cpu.base + S.retired) >>> 2]! -= 1;
+    cpu.spend(-Math.max(1, Math.round(cpu.costs['int']!)));
+    cpu.leaveSoon();
+  }
   return cpu.get32(S.activity) === 0 ? Flow.Jump : Flow.Leave;
 }
 
@@ -21,6 +27,7 @@ export function interrupt(cpu: Cpu, insn: Instruction): Flow {
     // SDM "Software Interrupt Handling Methods While in Virtual-8086 Mode"
     if (cpu.hasCr4('VME')) {
       if (!redirectionBit(cpu, vector)) {
+        cpu.interrupted = true;
         redirectInterrupt(cpu, vector, cpu.nextRip(insn));
         return Flow.Jump;
       }

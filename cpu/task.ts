@@ -1,7 +1,9 @@
 import { Flow, type Cpu } from './cpu.ts';
 import { clearBusy, Descriptor, findDescriptor, installNull, installSegment, installVirtual8086, markDescriptor, SystemType } from './descriptor.ts';
-import { fault, gp, Vector } from './fault.ts';
+import { EventType } from './events.ts';
+import { fault, gp, isFault, Vector } from './fault.ts';
 import { loadPageDirectoryBase } from './control.ts';
+import { ABORT_VECTOR } from './mmu.ts';
 import { frameLow, pushFrame } from './stack.ts';
 import { Cr0, Flag, S, SegmentIndex } from './state.ts';
 
@@ -21,6 +23,8 @@ const segmentOrder = [SegmentIndex.ES, SegmentIndex.CS, SegmentIndex.SS, Segment
 const oldDescriptor = new Descriptor();
 const scratch = new Descriptor();
 const image = new Uint32Array(24);
+/** The switch in progress has reached the new task. */
+let entered = false;
 
 /** Selector of a task gate: must name an available TSS in the GDT. Throws #GP or #NP with the selector. */
 export function checkTaskGateTarget(cpu: Cpu, selector: number, into: Descriptor, ext: number): void {
@@ -93,6 +97,7 @@ export function switchTask(cpu: Cpu, selector: number, target: Descriptor, sourc
   if (source !== TaskSource.Iret) markDescriptor(cpu, target, 0x200);
 
   // enter the new one
+  entered = true;
   installSegment(cpu, SegmentIndex.TR, selector, target);
   cpu.set32(cpu.segmentOffset(SegmentIndex.TR) + 12, target.attributes | 2);
   const cr0 = cpu.cr0;
@@ -158,8 +163,15 @@ export function pushTaskError(cpu: Cpu, error: number, ext: number): void {
 /** JMP, CALL or IRET that goes to another task; RIP is still the instruction's. */
 export function transferTask(cpu: Cpu, selector: number, target: Descriptor, source: TaskSource, length: number, nextEip: number): Flow {
   if (cpu.hooks?.taskSwitch?.(cpu, selector, source, length)) return Flow.Leave;
-  const debugTrap = switchTask(cpu, selector, target, source, nextEip, cpu.flags, 0);
-  if (debugTrap) throw fault(Vector.Debug, -1, TASK_SWITCH_TRAP);
+  entered = false;
+  try {
+    if (switchTask(cpu, selector, target, source, nextEip, cpu.flags, 0)) throw fault(Vector.Debug, -1, TASK_SWITCH_TRAP);
+  } catch (caught) {
+    if (!isFault(caught) || !entered || caught.vector === ABORT_VECTOR) throw caught;
+    // the instruction is complete: the fault is the new task's, before its first instruction
+    cpu.interrupted = true;
+    cpu.deliver({ type: EventType.HardwareException, vector: caught.vector, error: caught.error, data: caught.linear, length: 0 });
+  }
   return Flow.Leave;
 }
 

@@ -65,7 +65,7 @@ faulted    equ VARIABLES + 8
 wrong      equ VARIABLES + 12
 seen_cs    equ VARIABLES + 16   ; what the handler of INT 21H found on its stack
 seen_flags equ VARIABLES + 20
-scratch    equ VARIABLES + 32
+scratch    equ VARIABLES + 0x1000 ; not in the page of the LDT, whose writes a monitor may watch
 
 main:
     mov dword [HANDLERS + 6 * 4], fault

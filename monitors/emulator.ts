@@ -5,7 +5,10 @@ import { Evaluator } from '../cpu/evaluator.ts';
 import type { Fault } from '../cpu/fault.ts';
 import type { SecondLevel } from '../cpu/hooks.ts';
 import type { Instruction } from '../cpu/instruction.ts';
-import { Leave, S } from '../cpu/state.ts';
+import { Efer, Leave, S, SegmentIndex } from '../cpu/state.ts';
+import type { CpuEvent } from '../cpu/events.ts';
+import { deliverEvent, raise } from '../cpu/interrupt.ts';
+import { enterPlan, type EntryState } from '../machine/boot/load-plan.ts';
 import { Translation } from '../cpu/translation.ts';
 import { MachineBus } from '../machine/bus.ts';
 import { isa } from '../machine/isa.ts';
@@ -45,7 +48,6 @@ export class Emulator {
   /** The virtual CPU: registers as the guest believes them to be. */
   readonly cpu: Cpu;
   private readonly engine: Evaluator;
-  private readonly costs: Readonly<Record<string, number>>;
 
   /** @param features the guest's CPUID features (without VMX) */
   constructor(vm: VirtualMachine, features: readonly string[]) {
@@ -56,25 +58,27 @@ export class Emulator {
       writePhysical: (p, size, value) => devices.writePhysical(p - DEVICE, size, value),
       ioRead: (port, size) => devices.ioRead(port, size),
       ioWrite: (port, size, value) => devices.ioWrite(port, size, value),
-      acknowledgeInterrupt: (cpu) => devices.acknowledgeInterrupt(cpu),
-      readApicBase: (cpu) => devices.readApicBase(cpu),
-      writeApicBase: (cpu, value) => devices.writeApicBase(cpu, value),
-      readTaskPriority: (cpu) => devices.readTaskPriority(cpu),
-      writeTaskPriority: (cpu, value) => devices.writeTaskPriority(cpu, value),
+      acknowledgeInterrupt: () => devices.acknowledgeInterrupt(0),
+      readApicBase: () => devices.readApicBase(0),
+      writeApicBase: (_cpu, value) => devices.writeApicBase(0, value),
+      readTaskPriority: () => devices.readTaskPriority(0),
+      writeTaskPriority: (_cpu, value) => devices.writeTaskPriority(0, value),
     };
     this.cpu = new VirtualCpu(vm, physical, features, bus);
     this.cpu.mmu = new Translation(this.cpu);
     this.cpu.secondLevel = new Offset(vm);
     this.engine = new Evaluator(this.cpu, isa);
-    this.costs = physical.costs;
     // stores of emulated instructions must reach the decoder of the physical CPU
     this.cpu.codeWritten = (at, size) => physical.codeWritten(at, size);
   }
 
-  /** Executes the instruction at the virtual RIP. The base cost of a completed instruction is retired on `on`. */
-  step(on: Cpu): Emulated {
+  /**
+   * Executes the instruction at the virtual RIP. The base cost of a completed instruction is retired on `on`.
+   * @param keepTranslations the monitor sees every CR3 write and INVLPG of the guest and emulates them here, so that the virtual TLB is as good as a real one
+   */
+  step(on: Cpu, keepTranslations = false): Emulated {
     const cpu = this.cpu;
-    cpu.mmu.flushAll();
+    if (!keepTranslations) cpu.mmu.flushAll();
     cpu.mmu.updateContext();
     updateMode(cpu);
     cpu.setFloat(S.sliceCycles, on.cycles);
@@ -84,11 +88,41 @@ export class Emulator {
     cpu.set32(S.budget, 1);
     cpu.set32(S.extra, 0);
     cpu.set32(S.interruptPending, 0);
+    const before = cpu.cycles;
     const leave = this.engine.run();
     const instruction = this.engine.last;
     if (leave === Leave.Fault) return { instruction, fault: cpu.recordedFault(), halted: false };
-    if (cpu.get32(S.retired) > 0) on.retire(Math.max(1, Math.round(this.costs[instruction?.row.cost ?? 'alu']!)));
+    // an iteration of a repeated instruction costs but does not retire
+    const spent = cpu.cycles - before;
+    if (cpu.get32(S.retired) > 0) on.retire(spent);
+    else on.spend(spent);
     return { instruction, fault: null, halted: cpu.get32(S.activity) === 1 };
+  }
+  /** Puts the virtual CPU into the entry state of a plan. */
+  reset(entry: EntryState): void {
+    enterPlan(entry, this.cpu);
+    this.cpu.set64(S.pat, 0x0007040600070406n);
+    this.cpu.set64(S.dr + 48, 0xffff0ff0n);
+    this.cpu.set64(S.dr + 56, 0x400n);
+    this.cpu.setSegment(SegmentIndex.LDTR, 0, 0, 0, 0x10082);
+    this.cpu.setFloat(S.shadowAt, -1);
+    updateMode(this.cpu);
+  }
+  /** Delivers an event through the guest's own tables, in the virtual CPU. False when a fault was delivered in its place. */
+  deliver(event: CpuEvent): boolean { return deliverEvent(this.cpu, event); }
+  /** Delivers a fault of the instruction just emulated. */
+  raise(fault: Fault): void { raise(this.cpu, fault); }
+  /** The virtual CPU shut down (triple fault). */
+  get shutDown(): boolean { return this.cpu.get32(S.activity) === 2; }
+  /** The instruction emulated last loaded CR3, perhaps with the same value. */
+  get loadedCr3(): boolean {
+    const last = this.engine.last;
+    return last !== null && last.row.operands[0]?.kind === 'cr' && last.reg === 3;
+  }
+  /** EFER bits that stay in the real register of a CPU without EFER controls. */
+  copyEfer(physical: Cpu, bits: number): void {
+    physical.set32(S.efer, (physical.get32(S.efer) & ~(Efer.SCE | Efer.NXE)) | bits);
+    physical.mmu.updateContext();
   }
   save(): unknown { return { state: this.cpu.u8.slice(this.cpu.base, this.cpu.base + 4096), mmu: this.cpu.mmu.save() }; }
   load(saved: unknown): void {

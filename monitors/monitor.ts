@@ -17,6 +17,8 @@ export interface VirtualMachine {
   readonly monitorStart: number;
   readonly monitorEnd: number;
   readonly ledger: Ledger;
+  /** Ends the run: something the monitor cannot do. The reason is reported; the run's stoppedBy is 'error'. */
+  fail(reason: string): void;
 }
 
 /** A way to run a guest. It owns real structures in the machine's memory and is entered through its firmware page. */

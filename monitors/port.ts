@@ -38,6 +38,8 @@ export class Port {
   }
 
   // --- memory --------------------------------------------------------------------------------------------------
+  /** Bills words touched in some other way than through this port. */
+  spendWords(words: number): void { this.cpu.charge(words * this.memoryCost, ChargeTo.Monitor); }
   readHost(physical: number): number {
     this.cpu.charge(this.memoryCost, ChargeTo.Monitor);
     return this.cpu.readPhysical(physical, 4) >>> 0;

@@ -69,8 +69,8 @@ export interface RunResult {
   readonly stoppedBy: StoppedBy;
   readonly exitStatus: number;
   readonly deviations: readonly string[];
-  /** Share of the cycles that rests on estimated figures, 0..1. */
-  readonly estimatedShare: number;
+  /** Share of the cycles that rests on estimated figures, 0..1; null where it was not counted. */
+  readonly estimatedShare: number | null;
   /** Input image: sha256 in hex, bytes, detected format. */
   readonly image: { readonly sha256: string; readonly bytes: number; readonly format: string };
   /** Things the guest did that are not modelled: text and count. */

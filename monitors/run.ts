@@ -12,6 +12,7 @@ import type { MachineProfile } from '../machine/profile.ts';
 import { featureRows } from '../cpu/cpuid.ts';
 import { Curve } from './curve.ts';
 import { Ledger } from './ledger.ts';
+import { Listing } from './listing.ts';
 import type { Monitor, MonitorKind } from './monitor.ts';
 import type { NotRun, RunResult, StoppedBy } from './result.ts';
 
@@ -68,6 +69,7 @@ export class Run {
   private readonly memory: Memory;
   private consoleText = '';
   private stop: { by: StoppedBy; status: number } | null = null;
+  private readonly listing: Listing | null;
   private readonly window: { index: number; rip: string; text: string; cycles: number }[] = [];
   private readonly reports = new Map<string, number>();
   private readonly clock: 'guest' | 'machine';
@@ -90,7 +92,7 @@ export class Run {
     this.platform = new Platform({
       memorySize,
       busDivisor: options.profile.busDivisor,
-      time: { frequency: options.profile.cpu.frequency, now: () => cpu.now, changed: () => { if (holder.monitor) cpu.leaveAt(this.platform.queue.next()); } },
+      time: { frequency: options.profile.cpu.frequency, now: () => cpu.now, changed: () => { if (holder.monitor) execution.sooner(this.platform.queue.next()); } },
       console: (byte) => this.printed(byte),
       stop: (request) => {
         this.stop = request.kind === 'poweroff' ? { by: 'poweroff', status: 0 } : { by: 'debugExit', status: request.status };
@@ -113,10 +115,16 @@ export class Run {
     for (const { at, bytes } of options.input ?? []) this.platform.input.add(bytes.map((byte) => ({ cycle: at, byte })));
     this.monitor = options.monitor.create({
       core: this.core, profile: options.profile, platform: this.platform, memorySize, memoryOffset: guestBase, monitorStart: 0, monitorEnd: overhead, ledger: this.ledger,
+      fail: (reason) => {
+        this.report(reason);
+        this.stop ??= { by: 'error', status: 70 };
+        execution.stop();
+      },
     });
     deferred.bus = this.monitor.hostBus ?? new MachineBus(this.platform, 0);
     holder.monitor = this.monitor;
     this.curve = new Curve(options.curve !== false);
+    this.listing = options.window ? new Listing(this.core) : null;
     this.monitor.start(this.plan);
     if (holder.level) this.monitor.interruptRequest(true);
   }
@@ -166,9 +174,10 @@ export class Run {
       const limit = Math.min(target, maximum, this.curve.next, single ? retired + 1 : this.windowStart(retired));
       const before = cpu.cycles;
       const rip = single ? cpu.rip : 0;
+      const text = single ? this.listing!.text() : '';
       const how = execution.run(queue.next(), limit);
       const now = cpu.retired;
-      if (single && now > retired) this.window.push({ index: retired, rip: hex(rip), text: '', cycles: cpu.cycles - before });
+      if (single && now > retired) this.window.push({ index: retired, rip: hex(rip), text, cycles: cpu.cycles - before });
       if (now >= this.curve.next) this.curve.sample(now, cpu.cycles);
       if (how === ExecutionStop.Idle) this.wait();
       else if (how === ExecutionStop.Shutdown) this.stop ??= { by: 'tripleFault', status: 125 };
@@ -221,7 +230,7 @@ export class Run {
       tlb: { ...cpu.mmu.counters },
       samples: this.curve.points, window: this.window, console: this.consoleText,
       stoppedBy: this.stop?.by ?? 'limit', exitStatus: this.stop?.status ?? 124,
-      deviations: [], estimatedShare: 0,
+      deviations: [], estimatedShare: null,
       image: { sha256: image.sha256, bytes: image.bytes.length, format: this.plan.format },
       unmodelled: [...this.reports].map(([what, count]) => ({ what, count })),
     };

@@ -61,7 +61,8 @@ export interface MonitorRow {
   readonly sameOutput: boolean;
   readonly deviations: readonly string[];
   readonly unmodelled: readonly { readonly what: string; readonly count: number }[];
-  readonly estimatedShare: number;
+  /** Null where it was not counted. */
+  readonly estimatedShare: number | null;
   readonly verdict: string;
 }
 

@@ -65,7 +65,7 @@ const definitions: readonly Definition[] = [
   { term: 'breakdown', meaning: 'guest (base costs of instructions) + translation (TLB misses and walks) + events (delivery inside the guest) + transitions (exit and entry, trap and return) + monitor (its work) + idle (HLT) = cycles' },
   { term: 'walk references', meaning: 'page-table entries read by walks: those of the guest or shadow tables and those of the second level (EPT)' },
   { term: '+-', meaning: 'standard error of the mean between the exits of one reason, as perf kvm stat prints it; the simulation itself has no spread: the same input gives the same cycles' },
-  { term: 'estimated share', meaning: 'share of the cycles that rests on cost figures without a published source' },
+  { term: 'estimated share', meaning: 'share of the cycles that rests on cost figures without a published source; – where it was not counted: the table of figures says which they are' },
   { term: 'geometric mean', meaning: 'over the slowdowns of the guests that every monitor ran; of ratios to native only' },
   { term: 'parting', meaning: 'first sample point at which the cumulative cycles differ from those of the base by more than a share of all the cycles of the base, with the exits and traps between it and the sample before; the rest is translation and setting up' },
 ];

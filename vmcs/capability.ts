@@ -166,10 +166,10 @@ export const unitVmx: VmxProfile = {
 /**
  * Pentium 4 672 (Prescott 2M), the first processor with VT-x (November 2005). Intel published no capability MSR
  * values for it. This section follows the first edition of the VT-x specification for the IA-32 architecture (2005):
- * no secondary controls (they came with EPT's predecessors in Penryn's time), hence no EPT, VPID or unrestricted
- * guest; no virtual NMIs, preemption timer, monitor trap flag, PAT or EFER controls, and no TRUE capability MSRs, so
- * that CR3-load and CR3-store exiting are always on. MSR bitmaps are left out because hypervisors of that time treat
- * them as optional; every RDMSR and WRMSR then exits.
+ * no secondary controls, hence no EPT, VPID or unrestricted guest; no virtual NMIs, preemption timer, monitor trap
+ * flag, PAT or EFER controls, and no TRUE capability MSRs, so that CR3-load and CR3-store exiting are always on.
+ * MSR bitmaps are left out: the SDM says that their address field exists only on processors that support the
+ * control, so some do not, and hypervisors of that time treat it as optional. Every RDMSR and WRMSR then exits.
  */
 export const prescottVmx: VmxProfile = {
   name: 'prescott', description: 'First-generation VT-x (Pentium 4 672)',

@@ -75,20 +75,14 @@ export function enter(vmx: Vmx, cpu: Cpu, launch: boolean, retires: 0 | 1): numb
   if (launch) v.launchState = LaunchState.Launched;
   vmx.nonRoot = true;
   vmx.entries++;
-  cpu.interceptSet = vmx.intercepts.select(vmx);
+  vmx.installGuest(cpu);
   if ((vmx.primary & Primary.UseTscOffsetting.mask) !== 0) {
     const low = vmx.rootTscLow + v.low(Field.TscOffset);
     cpu.set32(S.tscOffset, low >>> 0);
     cpu.set32(S.tscOffset + 4, (vmx.rootTscHigh + v.high(Field.TscOffset) + (low > 0xffffffff ? 1 : 0)) >>> 0);
   }
-  // translation: tags, second level, and the flush that VPIDs save
-  const vpid = (vmx.secondary & Secondary.EnableVpid.mask) !== 0;
-  cpu.mmu.vpid = vpid ? v.low(Field.VirtualProcessorIdentifier) : 0;
-  if (vmx.ept !== null && (vmx.secondary & Secondary.EnableEpt.mask) !== 0) {
-    vmx.ept.setPointer(v.low(Field.EptPointer), v.high(Field.EptPointer));
-    cpu.secondLevel = vmx.ept;
-  }
-  if (!vpid) cpu.mmu.invalidateVpid(0);
+  // without VPIDs the transition drops all linear and combined mappings of VPID 0
+  if ((vmx.secondary & Secondary.EnableVpid.mask) === 0) cpu.mmu.invalidateVpid(0);
   cpu.mmu.updateContext();
   // non-register state
   cpu.set32(S.activity, v.low(Field.GuestActivityState));

@@ -20,6 +20,11 @@ function exceptionExits(vmx: Vmx, event: CpuEvent): boolean {
   return match === (bit === 1);
 }
 
+/** Exceptions whose saved RFLAGS image has RF 1 (SDM "Saving RIP, RSP, RFLAGS, and SSP"). */
+function isFaultClass(event: CpuEvent): boolean {
+  return event.type === EventType.HardwareException && event.vector !== Vector.Debug && event.vector !== Vector.DoubleFault && event.vector !== Vector.MachineCheck;
+}
+
 /** The hooks of VMX; they do nothing in root operation. One object serves all CPUs. */
 export const vmxHooks: Hooks = {
   instruction(cpu, insn) {
@@ -45,7 +50,7 @@ export const vmxHooks: Hooks = {
     vmx.exitInterruption = interruptionInformation(type, vector, event.error >= 0);
     vmx.exitInterruptionError = event.error >= 0 ? event.error : 0;
     if (!hardware) vmx.exitLength = event.length;
-    vmx.exitResume = hardware && vector !== Vector.Debug && vector !== Vector.DoubleFault && vector !== Vector.MachineCheck;
+    vmx.exitResume = isFaultClass(event);
     vmExit(vmx, cpu, VmExitReason.ExceptionOrNmi, hardware && (vector === Vector.PageFault || vector === Vector.Debug) ? event.data : 0, vector === Vector.PageFault && vmx.pageFaultMask !== 0 ? 'exception bitmap bit 14 with the page-fault error-code mask and match' : exceptionWhy[vector]!);
     return true;
   },
@@ -104,7 +109,8 @@ export const vmxHooks: Hooks = {
     ept.stopReason = 0;
     vmx.exitGuestPhysical = ept.stopGuestPhysical;
     vmx.exitLinear = ept.stopLinear;
-    vmx.exitResume = true;
+    // during event delivery the saved image is the one the delivery would have pushed
+    vmx.exitResume = cpu.delivering === null || isFaultClass(cpu.delivering);
     vmExit(vmx, cpu, reason, ept.stopQualification, reason === VmExitReason.EptViolation ? 'the EPT does not allow the access' : 'an EPT entry holds an unsupported value');
   },
 };

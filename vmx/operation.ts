@@ -6,7 +6,7 @@ import { CheckCache, type CheckContext } from '../vmcs/check.ts';
 import { controlChecks } from '../vmcs/check-control.ts';
 import { guestChecks } from '../vmcs/check-guest.ts';
 import { hostChecks } from '../vmcs/check-host.ts';
-import { Primary } from '../vmcs/control.ts';
+import { Primary, Secondary } from '../vmcs/control.ts';
 import { Field, fieldNumber, fields, FieldType, Region } from '../vmcs/field.ts';
 import { LaunchState, Vmcs } from '../vmcs/storage.ts';
 import type { InterceptTable } from './intercept.ts';
@@ -271,6 +271,24 @@ export class Vmx {
     }
     this.validity = this.caches.get(this.current) ?? null;
     if (this.current !== NO_POINTER) this.vmcs.base = (cpu.memory.ramBase + this.current) / 4;
+    cpu.interceptSet = null;
+    cpu.secondLevel = null;
+    cpu.mmu.vpid = 0;
+    if (this.nonRoot) {
+      this.loadControls();
+      this.installGuest(cpu);
+    }
+    cpu.mmu.updateContext();
+  }
+
+  /** Connects the guest of the loaded controls to the CPU: intercept set, VPID and second-level translation. */
+  installGuest(cpu: Cpu): void {
+    cpu.interceptSet = this.intercepts.select(this);
+    cpu.mmu.vpid = (this.secondary & Secondary.EnableVpid.mask) !== 0 ? this.vmcs.low(Field.VirtualProcessorIdentifier) : 0;
+    if (this.ept !== null && (this.secondary & Secondary.EnableEpt.mask) !== 0) {
+      this.ept.setPointer(this.vmcs.low(Field.EptPointer), this.vmcs.high(Field.EptPointer));
+      cpu.secondLevel = this.ept;
+    }
   }
 }
 

@@ -98,9 +98,10 @@ const compareExchange: Semantics = (m) => {
   const accumulator = m.reg(Gpr.RAX, m.bits);
   const equal = m.eq(accumulator, old);
   flagsOfSub(m, accumulator, old, m.sub(accumulator, old));
-  // a memory destination is written in both cases
-  m.write(0, m.select(equal, source, old));
-  m.when(equal, () => {}, () => m.setReg(Gpr.RAX, old));
+  // a memory destination is written in both cases; a register keeps even its upper half where they differ
+  const memory = m.operandIsMemory(0);
+  if (memory) m.write(0, m.select(equal, source, old));
+  m.when(equal, () => { if (!memory) m.write(0, source); }, () => m.setReg(Gpr.RAX, old));
 };
 put('CMPXCHG r/m8, r8', '0F B0 /r', compareExchange, lock);
 put('CMPXCHG r/mv, rv', '0F B1 /r', compareExchange, lock);

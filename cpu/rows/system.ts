@@ -12,6 +12,7 @@ import { rdmsr, wrmsr } from '../msr.ts';
 import { insn, system, type Row, type RowOptions } from '../row.ts';
 import { bound, loadFarPointer, movFromSegment, movToSegment, popSegment, pushSegment } from '../segments.ts';
 import { breakpoint, debugTrap, interrupt, overflow } from '../software-interrupt.ts';
+import { enter } from '../stack-frame.ts';
 import { S, SegmentIndex } from '../state.ts';
 import { arpl, lar, lldt, loadTable, lsl, ltr, storeSelector, storeTable, verr, verw } from '../tables.ts';
 import { callFarDirect, callFarMemory, jmpFarDirect, jmpFarMemory, retf } from '../transfer.ts';
@@ -109,6 +110,7 @@ export const systemRows: readonly Omit<Row, 'id'>[] = [
   put('MWAIT', 'NP 0F 01 C9', mwait, { feature: 'MONITOR', cost: 'serialize' }),
   put('CLI', 'FA', cli, flags),
   put('STI', 'FB', sti, flags),
+  put('ENTER imm16, imm8', 'C8 iw ib', enter, { size: 'd64', cost: 'stack' }),
   put('PUSHFv', '9C', pushf, { size: 'd64', cost: 'flags' }),
   put('POPFv', '9D', popf, { size: 'd64', cost: 'flags' }),
 

@@ -92,11 +92,11 @@ function bochs(): Simulator {
         writeFileSync(`${tree}.rc`, 'c\n');
         writeFileSync(`${tree}.bochsrc`, [
           'display_library: rfb, options="timeout=0"', `romimage: file=${biosFiles.find((file) => existsSync(file))}`, `vgaromimage: file=${vgaFiles.find((file) => existsSync(file))}`, 'megs: 128',
-          `ata0-master: type=cdrom, path=${iso}, status=inserted`, 'boot: cdrom', 'com1: enabled=1, mode=file, dev=/dev/fd/3', 'cpu: model=corei7_sandy_bridge_2600k, count=1, ips=100000000', 'clock: sync=none', 'speaker: enabled=0, mode=none', 'sound: driver=dummy', 'log: /dev/null', '',
+          `ata0-master: type=cdrom, path=${iso}, status=inserted`, 'boot: cdrom', `com1: enabled=1, mode=file, dev=${tree}.serial`, 'cpu: model=corei7_sandy_bridge_2600k, count=1, ips=100000000', 'clock: sync=none', 'speaker: enabled=0, mode=none', 'sound: driver=dummy', 'log: /dev/null', '',
         ].join('\n'));
       }
-      // its messages go to standard output, so the serial port gets descriptor 3; Debian's build has the debugger, hence -rc
-      return measureChild({ command: 'sh', args: ['-c', 'exec bochs -q -f "$1" -rc "$2" 3>&1 >/dev/null 2>&1', 'sh', `${tree}.bochsrc`, `${tree}.rc`] }, TIMEOUT_SECONDS);
+      // its messages go to standard output, so the serial port gets a pipe of its own; Debian's build has the debugger, hence -rc
+      return measureChild({ command: 'sh', args: ['-c', 'rm -f "$1.serial"; mkfifo "$1.serial"; cat "$1.serial" & exec bochs -q -f "$1.bochsrc" -rc "$1.rc" >/dev/null 2>&1', 'sh', tree] }, TIMEOUT_SECONDS);
     },
   };
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Flag, S, SegmentIndex } from '../../cpu/state.ts';
-import { At, Sel, SystemMachine } from './system-machine.ts';
+import { At, hooksWith, Sel, SystemMachine } from './system-machine.ts';
 
 const handler = (vector: number): number => At.handler + vector * 16;
 
@@ -72,7 +72,7 @@ describe('32-bit protected mode', () => {
     const m = new SystemMachine().protect(3);
     spoil(m);
     const seen: string[] = [];
-    m.cpu.hooks = { instruction: () => false, abort: () => {}, tripleFault: () => true, event: (_cpu, event) => { seen.push(`${event.vector}(${event.error})`); return seen.length === 2; } };
+    m.cpu.hooks = hooksWith({ event: (_cpu, event) => { seen.push(`${event.vector}(${event.error})`); return seen.length === 2; } });
     m.step(0xcd, 0x80);
     expect(seen).toEqual(['128(-1)', `${vector}(${error})`]);
     // nothing happened yet: the second event was taken over
@@ -118,7 +118,7 @@ describe('32-bit protected mode', () => {
     const m = new SystemMachine().protect(3);
     m.mmu.absent.add((At.kernelStack - 1) >>> 12);
     const seen: number[] = [];
-    m.cpu.hooks = { instruction: () => false, abort: () => {}, tripleFault: () => true, event: (_cpu, event) => { seen.push(event.vector); return seen.length === 3; } };
+    m.cpu.hooks = hooksWith({ event: (_cpu, event) => { seen.push(event.vector); return seen.length === 3; } });
     m.step(0xcd, 0x80);
     expect(seen).toEqual([128, 14, 14]); // and a page fault while delivering the page fault would be #DF next
     expect([m.cpu.cpl, m.cpu.reg32(4), m.cpu.get32(S.cr2)]).toEqual([3, At.userStack, At.kernelStack - 4]);
@@ -221,7 +221,7 @@ describe('long mode', () => {
     const m = new SystemMachine().long(3);
     spoil(m);
     const seen: string[] = [];
-    m.cpu.hooks = { instruction: () => false, abort: () => {}, tripleFault: () => true, event: (_cpu, event) => { seen.push(`${event.vector}(${event.error})`); return seen.length === 2; } };
+    m.cpu.hooks = hooksWith({ event: (_cpu, event) => { seen.push(`${event.vector}(${event.error})`); return seen.length === 2; } });
     m.step(0xcd, 0x80);
     expect(seen[1]).toBe(`${vector}(${error})`);
   });

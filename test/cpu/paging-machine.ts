@@ -38,7 +38,7 @@ export class PagingMachine {
 
   constructor(options: MachineOptions = {}) {
     this.profile = {
-      name: 'test', description: '', signature: 0, brand: '', features: options.features ?? ['PSE36', 'PAGE1GB'], physicalAddressBits: options.physicalAddressBits ?? 40, linearAddressBits: 48,
+      name: 'test', description: '', signature: 0, brand: '', features: options.features ?? ['PSE36', 'PDPE1GB'], physicalAddressBits: options.physicalAddressBits ?? 40, linearAddressBits: 48,
       maxBasicLeaf: 1, frequency: 1e9, tlb: options.tlb ?? smallTlb,
       costs: options.costs ?? { 'tlb.second': estimate(SECOND_COST, 1, 100), 'walk.reference': estimate(REFERENCE_COST, 1, 100) },
     };

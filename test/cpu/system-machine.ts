@@ -2,6 +2,7 @@ import type { Bus } from '../../cpu/bus.ts';
 import { Cpu, Flow } from '../../cpu/cpu.ts';
 import { Decoder } from '../../cpu/decode.ts';
 import { fault, isFault } from '../../cpu/fault.ts';
+import type { Hooks } from '../../cpu/hooks.ts';
 import type { Instruction } from '../../cpu/instruction.ts';
 import { deliverEvent, raise } from '../../cpu/interrupt.ts';
 import { Memory } from '../../cpu/memory.ts';
@@ -43,6 +44,9 @@ class IdentityMmu implements Mmu {
   invalidateVpid(): void { /* not used here */ }
   invalidateEpt(): void { /* not used here */ }
   codePageChanged(): void { /* no decoded code here */ }
+  updateMode(): void { /* no execute tables here */ }
+  enterExecute(): boolean { return false; }
+  dropExecute(): void { /* no execute tables here */ }
   save(): unknown { return null; }
   load(): void { /* nothing to load */ }
 }
@@ -60,6 +64,11 @@ class LogBus implements Bus {
   writeApicBase(_cpu: number, value: number): void { this.apicBase = value; }
   readTaskPriority(): number { return this.taskPriority; }
   writeTaskPriority(_cpu: number, value: number): void { this.taskPriority = value; }
+}
+
+/** Hooks that take nothing over, except as given. */
+export function hooksWith(some: Partial<Hooks>): Hooks {
+  return { instruction: () => false, event: () => false, tripleFault: () => true, boundary: () => false, deadline: () => Infinity, externalInterrupt: () => 'deliver', abort: () => {}, ...some };
 }
 
 export const At = { gdt: 0x1000, idt: 0x2000, tss: 0x3000, ldt: 0x3800, kernelStack: 0x8000, userStack: 0x9000, code: 0x10000, handler: 0x20000, istStack: 0xa000 } as const;

@@ -77,7 +77,14 @@ describe('the modelled TLB', () => {
       machine.mmu.invalidatePage(0x3000);
       expect(walks(machine, () => { for (const page of [0x1000, 0x2000, 0x3000, 0x4000]) machine.read(page); })).toBe(1);
     }
+    machine.read(0x5000);
+    machine.put64(PT + 16, BigInt(frame(2)) | P | W | U | G);
+    machine.mmu.invalidatePage(0x2000);
+    machine.read(0x2000); // global, and next to be replaced
     machine.mmu.flushNonGlobal();
+    for (const page of [0x6000, 0x7000, 0x8000]) machine.read(page);
+    expect(walks(machine, () => { machine.read(0x2000); })).toBe(0);
+    machine.mmu.flushAll();
     expect(walks(machine, () => { for (const page of [0x1000, 0x2000, 0x3000, 0x4000]) machine.read(page); })).toBe(4);
     expect(walks(machine, () => { for (const page of [0x1000, 0x2000, 0x3000, 0x4000]) machine.read(page); })).toBe(0);
   });
@@ -102,6 +109,8 @@ describe('the modelled TLB', () => {
     machine.put64(PT + 40, BigInt(frame(77)) | P | W | U);
     expect(machine.access('write', 0x5000)).toBe(frame(77)); // no INVLPG needed for added rights
     expect(machine.read(0x5000)).toBe(frame(77));
+    for (const page of [0x7000, 0x9000]) machine.read(page); // evict it from the first level
+    expect(walks(machine, () => { expect(machine.read(0x5000)).toBe(frame(77)); })).toBe(0);
   });
 
   it('keeps permissions that were taken away until the entry goes', () => {
@@ -121,7 +130,8 @@ describe('the modelled TLB', () => {
     machine.fetch(0x5000);
     expect(machine.access('write', 0x5000)).toBe('PF 7');
     expect(machine.fast('read', 0x5000)).toBe(null);
-    expect(walks(machine, () => { machine.read(0x5000); })).toBe(1);
+    expect(walks(machine, () => { machine.fetch(0x5000); })).toBe(1); // the instruction TLB's too
+    expect(walks(machine, () => { machine.read(0x5000); })).toBe(0); // from the second level
   });
 
   it('breaks large pages up where the level has no large entries', () => {
@@ -166,6 +176,10 @@ describe('the modelled TLB', () => {
     machine.long(PML4);
     for (let at = 0x200000; at < 0x280000; at += 0x1000) expect(machine.fast('write', at)).toBe(null);
     expect(machine.fast('write', 0x400000)).toBe(0x400000);
+    machine.mmu.codePageChanged(0x400, true); // a page with decoded code goes with the others
+    expect(machine.fast('write', 0x400000)).toBe('code');
+    machine.mmu.invalidatePage(0x433000);
+    expect(machine.fast('write', 0x400000)).toBe(null);
   });
 
   it('INVLPG of any address removes a large page', () => {
@@ -373,7 +387,8 @@ describe('fast tables', () => {
   });
 
   it('reuse the least recently used context', () => {
-    const machine = tables();
+    const level = { entries4k: 64, ways4k: 0, entriesLarge: 0, waysLarge: 0 };
+    const machine = tables({ tlb: { instruction: level, data: level, second: null } });
     const select = (vpid: number): void => { machine.mmu.vpid = vpid; machine.mmu.updateContext(); };
     for (let vpid = 0; vpid < 30; vpid++) {
       select(vpid);

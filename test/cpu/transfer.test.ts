@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import type { CpuEvent } from '../../cpu/events.ts';
+import { fault } from '../../cpu/fault.ts';
 import { Cr0, Flag, S, SegmentIndex } from '../../cpu/state.ts';
-import { At, Sel, SystemMachine } from './system-machine.ts';
+import { At, hooksWith, Sel, SystemMachine } from './system-machine.ts';
 
 const dword = (value: number): number[] => [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
 const word = (value: number): number[] => [value & 0xff, value >>> 8];
@@ -140,7 +142,10 @@ describe('hardware task switch', () => {
     const short = prepare();
     short.descriptor(At.gdt + Sel.tss2, tss2, 0x66, 0x89, 0);
     expect(short.attempt(...jmp(Sel.tss2, 0))).toBe('#10(70)');
+    // faults of the new task are delivered there, the instruction is complete
+    const thrower = (event: CpuEvent): void => { throw fault(event.vector, event.error, event.data); };
     const stack = prepare();
+    stack.cpu.deliver = thrower;
     stack.ram.setUint32(tss2 + 0x50, Sel.data0, true);
     expect(stack.attempt(...jmp(Sel.tss2, 0))).toBe('#10(10)');
     expect(stack.cpu.selector(SegmentIndex.TR)).toBe(Sel.tss2); // in the new task
@@ -149,6 +154,7 @@ describe('hardware task switch', () => {
     nested.ram.setUint16(At.tss, Sel.tss2, true);
     expect(nested.attempt(0xcf)).toBe('#10(70)'); // the task to return to is not busy
     const trap = prepare();
+    trap.cpu.deliver = thrower;
     trap.ram.setUint16(tss2 + 0x64, 1, true);
     expect(trap.attempt(...jmp(Sel.tss2, 0))).toBe('#1()');
   });
@@ -166,7 +172,7 @@ describe('hardware task switch', () => {
   });
   it('a hook may take it over before anything is saved', () => {
     const m = prepare();
-    m.cpu.hooks = { instruction: () => false, abort: () => {}, tripleFault: () => false, event: () => false, taskSwitch: () => true };
+    m.cpu.hooks = hooksWith({ taskSwitch: () => true });
     m.step(...jmp(Sel.tss2, 0));
     expect([m.cpu.rip, m.cpu.get32(S.cr0) & Cr0.TS]).toEqual([At.code, 0]);
   });

@@ -28,7 +28,7 @@ export const testProfile: CpuProfile = {
 export interface FakeMmu extends Mmu { readonly calls: string[] }
 function fakeMmu(): FakeMmu {
   const calls: string[] = [];
-  return {
+  const mmu: Partial<FakeMmu> = {
     calls, vpid: 0, counters: { dataMisses: 0, instructionMisses: 0, walks: 0, walkReferences: 0, secondLevelReferences: 0 },
     translate: (linear) => linear >>> 0,
     peek: (linear) => linear >>> 0,
@@ -37,7 +37,8 @@ function fakeMmu(): FakeMmu {
     invalidateVpid(vpid, linear, keepGlobal) { calls.push(`invalidateVpid ${vpid}${linear === undefined ? '' : ` ${linear}`}${keepGlobal ? ' keepGlobal' : ''}`); },
     invalidateEpt(root) { calls.push(`invalidateEpt ${root}`); },
     codePageChanged() {}, save: () => null, load() {},
-  } as unknown as FakeMmu;
+  };
+  return mmu as FakeMmu;
 }
 
 export interface Rig {
