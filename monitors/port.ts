@@ -86,6 +86,12 @@ export class Port {
   }
   vmwriteNumber(field: Field, value: number): void { this.vmwrite(field, value | 0, Math.floor(value / 4294967296) | 0); }
 
+  /** INVVPID of one linear address, or of the whole VPID. */
+  invalidateVpid(vpid: number, linear?: number): void {
+    this.spend('invvpid');
+    this.cpu.mmu.invalidateVpid(vpid, linear);
+  }
+
   /** VMLAUNCH or VMRESUME. @throws Error when it fails: a monitor's bug */
   enterGuest(launch: boolean): void {
     this.spend('vmentry', ChargeTo.Transition);

@@ -26,6 +26,7 @@ const HOST_TIMER = 0x20;
 /** Guest-physical page of the identity tables that unpaged guests run on under EPT without unrestricted guest. */
 const IDENTITY_PAGE = 0xfffbc000;
 const LARGE = 2 ** 21;
+const GUEST_VPID = 1;
 /** Offsets of the entries of the firmware page. */
 const Entrance = { Exit: 0, Wake: 16 } as const;
 /** CR0 bits that the guest may change without an exit. */
@@ -72,7 +73,7 @@ class Vtx implements Monitor {
     this.firmware = this.pool.take();
     this.unrestricted = paging === 'ept' && this.capability.supports(Secondary.UnrestrictedGuest);
     this.emulator = new Emulator(vm, guestFeatures(vm.profile, this.capability, paging));
-    this.shadow = paging === 'shadow' ? new Shadow(vm, this.port, this.pool) : null;
+    this.shadow = paging === 'shadow' ? new Shadow(vm, this.port, this.pool, { tlb: { page: (linear) => this.invalidate(linear), all: () => this.invalidate() } }) : null;
     this.hostBus = this.makeHostBus();
     cpu.firmware = { page: this.firmware / 4096, call: (_cpu, offset) => (offset === Entrance.Exit ? this.exited() : this.woken()) };
     this.watchExits();
@@ -177,7 +178,7 @@ class Vtx implements Monitor {
     if (capability.supports(Primary.ActivateSecondaryControls)) {
       const secondary = [Secondary.EnableVpid, Secondary.EnableRdtscp, Secondary.WbinvdExiting, ...(ept ? [Secondary.EnableEpt, Secondary.EnableInvpcid] : []), ...(this.unrestricted ? [Secondary.UnrestrictedGuest] : [])];
       port.vmwrite(Field.SecondaryControls, this.allowed(ControlGroup.Secondary, secondary));
-      if (capability.supports(Secondary.EnableVpid)) port.vmwrite(Field.VirtualProcessorIdentifier, 1);
+      if (capability.supports(Secondary.EnableVpid)) port.vmwrite(Field.VirtualProcessorIdentifier, GUEST_VPID);
     }
     if (capability.supports(Primary.UseMsrBitmaps)) {
       const bitmap = this.pool.take();
@@ -244,6 +245,15 @@ class Vtx implements Monitor {
     return directory;
   }
 
+  /**
+   * INVVPID for the guest's translations: with VPID they outlive transitions, so whoever changes what lies behind
+   * them must say so. Without VPID every transition flushes.
+   */
+  private invalidate(linear?: number): void {
+    if (!this.capability.supports(Secondary.EnableVpid)) return;
+    this.port.invalidateVpid(GUEST_VPID, linear);
+  }
+
   // --- guest state ---------------------------------------------------------------------------------------------
   /** Brings the guest's state into the emulator. */
   private fetch(): void {
@@ -266,6 +276,7 @@ class Vtx implements Monitor {
   /** Real control registers for the guest's beliefs: what VMX fixes, what the monitor owns, and the paging in force. */
   private applyMode(): void {
     const { port, control, capability } = this;
+    this.invalidate();
     const paged = (control.cr0 & Cr0Bits.PG) !== 0;
     const long = (control.efer & EferBits.LMA) !== 0;
     let cr0 = control.cr0 | Cr0Bits.NE;

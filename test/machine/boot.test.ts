@@ -328,7 +328,7 @@ describe('applying a plan', () => {
     const memory = new Memory(4 * MiB, 1, 1 << 16);
     const cpu = new Cpu(memory, 0, profiles.unit.cpu, bus);
     let contexts = 0;
-    cpu.mmu = { updateContext: () => { contexts++; } } as Partial<Mmu> as Mmu;
+    cpu.mmu = { updateContext: () => { contexts++; }, updateMode: () => {} } as Partial<Mmu> as Mmu;
     const written: number[][] = [];
     cpu.codeWritten = (physical, size) => void written.push([physical, size]);
     cpu.setReg64(9, 0x123456789abcdef0n);
