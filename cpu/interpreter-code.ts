@@ -2,7 +2,7 @@ import { Emitter, NO_LINEAR, Pool, Record, SlowAccess, Status, type Calls, type 
 import { PSEUDO_COUNT, hotVariants, variantKey } from './handlers.ts';
 import { CODE_TAG_HIGH, GRANULE_SHIFT, NO_TAG_HIGH } from './memory.ts';
 import type { Row } from './row.ts';
-import { Access, Leave, S, Segment, SEGMENT_SIZE, SegmentIndex } from './state.ts';
+import { Access, Flag, Leave, S, Segment, SEGMENT_SIZE, SegmentIndex } from './state.ts';
 import { F64, I32, I64, ModuleBuilder, Op, type FunctionCode } from './wasm.ts';
 
 /** Host addresses of the words that tell generated code where things are (written by the interpreter). */
@@ -109,9 +109,9 @@ function emitLookup(m: ModuleBuilder, state: number): FunctionCode {
  * Generates the interpreter: one function `run(): void` that executes records until `left` runs out or something
  * needs TypeScript (the reason is in S.exit, RIP and the counters are exact), and the shared slow paths.
  */
-export function generateInterpreter(rows: readonly Row[], state: number, bounceEnd: number, pages: number): InterpreterCode {
+export function generateInterpreter(rows: readonly Row[], state: number, bounceEnd: number): InterpreterCode {
   const m = new ModuleBuilder();
-  m.importMemory('memory', pages);
+  m.importMemory('memory', 1);
   m.importTable('table', TABLE_SIZE);
   const slowImport = m.importFunction('slow', slowParameters, [I32]);
   const commitImport = m.importFunction('commit', [], []);
@@ -309,9 +309,9 @@ export function generateInterpreter(rows: readonly Row[], state: number, bounceE
 }
 
 /** Generates one handler as a module of its own: `handler(record) -> Status`. */
-export function generateHandler(variant: Variant, state: number, bounceEnd: number, pages: number): Uint8Array<ArrayBuffer> {
+export function generateHandler(variant: Variant, state: number, bounceEnd: number): Uint8Array<ArrayBuffer> {
   const m = new ModuleBuilder();
-  m.importMemory('memory', pages);
+  m.importMemory('memory', 1);
   const calls: Calls = {
     slow: m.importFunction('slow', [I64, I32], [I32]),
     commit: m.importFunction('commit', [], []),
@@ -365,9 +365,87 @@ function emitRepeat(variant: Variant, emitter: Emitter, f: FunctionCode, state: 
   }
   // one more iteration: charged before it is made
   f.i32(0).i32(0).load32(state + S.extra).i32(0).load32(state + S.iterationCost).op(Op.i32_add).store32(state + S.extra);
+  if (variant.row.rep === 'rep' && /^(MOVS|STOS)/.test(variant.row.mnemonic) && variant.flatData && variant.addressSize !== 16) emitBulk(variant, f, state);
   f.i32(0).load32(state + S.left).i32(0).load32(state + S.extra).op(Op.i32_sub).i32(0).op(Op.i32_gt_s).brIf(again);
   f.end();
   f.i32(Status.Partial).op(Op.return);
+}
+
+/**
+ * Several iterations of REP MOVS or REP STOS at once: upwards, inside the pages that the fast tables hold, as many as
+ * leave at least one more iteration and some time for it. The state afterwards is the one that many single
+ * iterations give.
+ */
+function emitBulk(variant: Variant, f: FunctionCode, state: number): void {
+  const move = variant.row.mnemonic.startsWith('MOVS');
+  const size = variant.row.mnemonic.endsWith('B') ? 1 : variant.operandSize / 8;
+  const shift = size === 8 ? 3 : size === 4 ? 2 : size === 2 ? 1 : 0;
+  const gpr = (n: number): number => state + S.gpr + n * 8;
+  const RAX = 0, RCX = 1, RSI = 6, RDI = 7;
+  const linear = f.local(I64);
+  const low = f.local(I32);
+  const entry = f.local(I32);
+  const source = f.local(I32);
+  const target = f.local(I32);
+  const n = f.local(I32);
+  const room = f.local(I32);
+  const none = f.block();
+  f.i32(0).load32(state + S.flagsRest).i32(Flag.DF).op(Op.i32_and).brIf(none);
+  // iterations after which there is time left: (left - extra - 1) / cost, signed, not below 0
+  f.i32(0).load32(state + S.left).i32(0).load32(state + S.extra).op(Op.i32_sub).i32(1).op(Op.i32_sub).tee(n).i32(0).op(Op.i32_le_s).brIf(none);
+  f.get(n).i32(0).load32(state + S.iterationCost).op(Op.i32_div_u).set(n);
+  const least = (): void => { f.get(room).get(n).get(room).get(n).op(Op.i32_lt_u, Op.select).set(n); };
+  // all but the last of the remaining count, itself at most 2^30
+  if (variant.addressSize === 64) f.i32(0).load64(gpr(RCX));
+  else f.i32(0).load64of32u(gpr(RCX));
+  f.set(linear);
+  f.get(linear).i64(1).op(Op.i64_sub).i64(0x40000000).get(linear).i64(0x40000000).op(Op.i64_le_u, Op.select).op(Op.i32_wrap_i64).set(room);
+  least();
+  const locate = (register: number, table: number, host: number, segment: boolean): void => {
+    if (variant.addressSize === 64) f.i32(0).load64(gpr(register));
+    else f.i32(0).load64of32u(gpr(register));
+    if (segment) f.get(0).load16u(Record.segmentBase).load64(state).op(Op.i64_add);
+    f.tee(linear).op(Op.i32_wrap_i64).set(low);
+    f.get(low).i32(8).op(Op.i32_shr_u).get(low).i32(15).op(Op.i32_shr_u, Op.i32_xor).i32(0xff0).op(Op.i32_and).i32(0).load32(state + table).op(Op.i32_add).set(entry);
+    f.get(entry).load64(0).get(linear).op(Op.i64_xor).i64(4095).op(Op.i64_gt_u).brIf(none);
+    f.get(entry).load32(8).get(low).op(Op.i32_add).set(host);
+    f.i32(4096).get(low).i32(4095).op(Op.i32_and, Op.i32_sub).i32(shift).op(Op.i32_shr_u).set(room);
+    least();
+  };
+  if (move) locate(RSI, S.readTable, source, true);
+  locate(RDI, S.writeTable, target, false);
+  f.get(n).i32(4).op(Op.i32_lt_u).brIf(none);
+  if (move) {
+    // a target inside the source range must see the copied bytes again
+    f.get(target).get(source).op(Op.i32_sub).get(n).i32(shift).op(Op.i32_shl, Op.i32_lt_u).brIf(none);
+    f.get(target).get(source).get(n).i32(shift).op(Op.i32_shl).memoryCopy();
+  } else if (size === 1) f.get(target).i32(0).load8u(gpr(RAX)).get(n).memoryFill();
+  else {
+    f.get(target).get(n).i32(shift).op(Op.i32_shl, Op.i32_add).set(entry);
+    const store = f.loop();
+    f.get(target);
+    if (size === 8) f.i32(0).load64(gpr(RAX)).store64(0);
+    else if (size === 4) f.i32(0).load32(gpr(RAX)).store32(0);
+    else f.i32(0).load16u(gpr(RAX)).store16(0);
+    f.get(target).i32(size).op(Op.i32_add).tee(target).get(entry).op(Op.i32_lt_u).brIf(store);
+    f.end();
+  }
+  const advance = (register: number, push: () => void, operation: number): void => {
+    f.i32(0);
+    if (variant.addressSize === 64) f.i32(0).load64(gpr(register));
+    else f.i32(0).load64of32u(gpr(register));
+    push();
+    f.op(Op.i64_extend_i32_u, operation);
+    if (variant.addressSize === 32) f.i64(0xffffffff).op(Op.i64_and);
+    f.store64(gpr(register));
+  };
+  const bytes = (): void => { f.get(n).i32(shift).op(Op.i32_shl); };
+  if (move) advance(RSI, bytes, Op.i64_add);
+  advance(RDI, bytes, Op.i64_add);
+  advance(RCX, () => f.get(n), Op.i64_sub);
+  f.i32(0).i32(0).loadFloat(state + S.iterations).get(n).op(Op.f64_convert_i32_s, Op.f64_add).storeFloat(state + S.iterations);
+  f.i32(0).i32(0).load32(state + S.extra).get(n).i32(0).load32(state + S.iterationCost).op(Op.i32_mul, Op.i32_add).store32(state + S.extra);
+  f.end();
 }
 
 /** Tag words of an empty fast entry, for those who clear tables. */

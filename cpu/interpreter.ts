@@ -13,9 +13,10 @@ import { codeSizeOf, Mode } from './mode.ts';
 import { Access, Cr0, Flag, Leave, S, SegmentIndex } from './state.ts';
 
 interface Compiled { readonly module: WebAssembly.Module; readonly code: InterpreterCode }
-/** Compiled code is the same for every machine with the same instruction set, state address and memory size. */
-const compiled = new Map<Isa, Map<string, Compiled>>();
+/** Compiled code is the same for every machine with the same instruction set and state address. */
+const compiled = new Map<Isa, Map<number, Compiled>>();
 const handlerModules = new Map<Isa, Map<string, WebAssembly.Module>>();
+let wrapper: WebAssembly.Module | null = null;
 const CANONICAL = 2 ** 47;
 /** Highest value of the instruction pointer before a fault or, in 16-bit code, before it wraps; Infinity where the segment has 4 GiB. */
 function lastOffset(cpu: Cpu, mode: number): number {
@@ -33,7 +34,6 @@ export class Interpreter implements Engine, HandlerSource {
   private readonly table: WebAssembly.Table;
   private readonly handlers = new Map<string, number>();
   private readonly modules: Map<string, WebAssembly.Module>;
-  private readonly pages: number;
   private nextHandler: number;
   readonly cache: CodeCache;
   readonly system: number;
@@ -41,14 +41,12 @@ export class Interpreter implements Engine, HandlerSource {
   constructor(cpu: Cpu, isa: Isa) {
     this.cpu = cpu;
     const memory = cpu.memory;
-    this.pages = memory.wasm.buffer.byteLength / 65536;
-    const key = `${cpu.base}.${this.pages}`;
     let byKey = compiled.get(isa);
     if (!byKey) compiled.set(isa, (byKey = new Map()));
-    let entry = byKey.get(key);
+    let entry = byKey.get(cpu.base);
     if (!entry) {
-      const code = generateInterpreter(isa.rows, cpu.base, memory.bounceEnd, this.pages);
-      byKey.set(key, (entry = { code, module: new WebAssembly.Module(code.bytes) }));
+      const code = generateInterpreter(isa.rows, cpu.base, memory.bounceEnd);
+      byKey.set(cpu.base, (entry = { code, module: new WebAssembly.Module(code.bytes) }));
     }
     this.code = entry.code;
     let modules = handlerModules.get(isa);
@@ -86,8 +84,8 @@ export class Interpreter implements Engine, HandlerSource {
   /** A JavaScript function as a table entry: through a one-function module that imports it. */
   private wrap(f: (record: number) => number): CallableFunction {
     // (module (type (func (param i32) (result i32))) (import "e" "f" (func (type 0))) (export "f" (func 0)))
-    const bytes = new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 6, 1, 0x60, 1, 0x7f, 1, 0x7f, 2, 7, 1, 1, 0x65, 1, 0x66, 0, 0, 7, 5, 1, 1, 0x66, 0, 0]);
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: { f } });
+    wrapper ??= new WebAssembly.Module(new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 6, 1, 0x60, 1, 0x7f, 1, 0x7f, 2, 7, 1, 1, 0x65, 1, 0x66, 0, 0, 7, 5, 1, 1, 0x66, 0, 0]));
+    const instance = new WebAssembly.Instance(wrapper, { e: { f } });
     return instance.exports['f'] as CallableFunction;
   }
 
@@ -96,9 +94,9 @@ export class Interpreter implements Engine, HandlerSource {
     if (hot !== undefined) return hot;
     const known = this.handlers.get(key);
     if (known !== undefined) return known;
-    const moduleKey = `${this.cpu.base}.${this.pages}.${key}`;
+    const moduleKey = `${this.cpu.base}.${key}`;
     let module = this.modules.get(moduleKey);
-    if (!module) this.modules.set(moduleKey, (module = new WebAssembly.Module(generateHandler(variant, this.cpu.base, this.cpu.memory.bounceEnd, this.pages))));
+    if (!module) this.modules.set(moduleKey, (module = new WebAssembly.Module(generateHandler(variant, this.cpu.base, this.cpu.memory.bounceEnd))));
     const instance = new WebAssembly.Instance(module, { e: {
       memory: this.cpu.memory.wasm, slow: this.exports['slow']!, segment: this.exports['segment']!,
       commit: () => this.commit(),

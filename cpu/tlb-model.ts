@@ -47,8 +47,6 @@ export class TlbModel {
   private readonly secondSmall: TlbArray;
   private readonly secondLarge: TlbArray;
   private readonly arrays: readonly TlbArray[];
-  /** Hash filter of guest pages that were entered in smaller pieces. */
-  private readonly pieces = new Uint8Array(256);
 
   constructor(profile: CpuProfile, memory: Memory, cpu: number) {
     this.data = new FastContexts(memory, cpu, AccessKind.Read, 2);
@@ -179,7 +177,6 @@ export class TlbModel {
       } else if (!first) return;
     }
     const mask = -(1 << size);
-    if (span > size && span !== UNPAGED_SPAN) this.pieces[((low >>> span) + span) & 0xff] = 1;
     const slot = array.insert(low, key, mask, frame - (low & ~mask & -4096), rights, span);
     if (first) {
       this.hitArray = array;
@@ -203,17 +200,7 @@ export class TlbModel {
   }
 
   private dropKeys(low: number, keyLocal: number, keyShared: number): void {
-    const { pieces } = this;
-    if (pieces[((low >>> 21) + 21) & 0xff]! | pieces[((low >>> 22) + 22) & 0xff]! | pieces[((low >>> 30) + 30) & 0xff]!) {
-      for (let i = 0; i < 6; i++) this.arrays[i]!.dropSpan(low, keyLocal, keyShared);
-      return;
-    }
-    this.dataSmall.dropPage(low, keyLocal, keyShared);
-    this.codeSmall.dropPage(low, keyLocal, keyShared);
-    this.secondSmall.dropPage(low, keyLocal, keyShared);
-    this.dataLarge.dropPage(low, keyLocal, keyShared);
-    this.codeLarge.dropPage(low, keyLocal, keyShared);
-    this.secondLarge.dropPage(low, keyLocal, keyShared);
+    for (let i = 0; i < 6; i++) this.arrays[i]!.dropGuestPage(low, keyLocal, keyShared);
   }
 
   /** Drops one page of every space that matches, global entries included or not. */
@@ -276,6 +263,5 @@ export class TlbModel {
     this.reset();
     this.spaces.load(saved.spaces);
     this.arrays.forEach((array, i) => array.load(saved.arrays[i]!));
-    this.pieces.fill(1);
   }
 }

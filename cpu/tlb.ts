@@ -2,6 +2,8 @@ import type { FastContexts } from './fast-contexts.ts';
 
 /** Added to the rights of an entry whose page is global. */
 export const GLOBAL_RIGHT = 0x100;
+/** Guest pages that can be larger than their entries, by size (2 MBytes: 2048, 4 MBytes: 1024, 1 GByte: 4) in the low 4 GBytes. */
+const PIECE_BUCKETS = 4096;
 
 /**
  * One array of the modelled TLB: sets and ways, first in, first out within a set. Replacement does not depend on
@@ -30,6 +32,11 @@ export class TlbArray {
   readonly span: Uint8Array;
   /** Fast contexts that hold pages of this entry (first level only). */
   readonly contexts: Int32Array;
+  /** Slots that hold pieces of guest pages, invalid ones included: in all, and by the guest page (low 32 bits of its address, and its size). */
+  private pieces = 0;
+  private readonly piecesOf = new Uint16Array(PIECE_BUCKETS);
+  /** The guest page that a slot is counted for, or 0. */
+  private readonly piece: Uint16Array;
   private readonly hand: Int32Array;
   private readonly alive: Uint8Array;
   private readonly fast: FastContexts | null;
@@ -59,6 +66,7 @@ export class TlbArray {
     this.rights = new Int32Array(entries);
     this.span = new Uint8Array(entries);
     this.contexts = new Int32Array(entries);
+    this.piece = new Uint16Array(entries);
     this.hand = new Int32Array(this.sets);
     this.alive = alive;
     this.fast = fast;
@@ -98,7 +106,30 @@ export class TlbArray {
     this.rights[slot] = rights;
     this.span[slot] = span;
     this.contexts[slot] = 0;
+    if (this.piece[slot] !== 0) this.uncount(slot);
+    if (span < 32 && -(1 << span) !== mask) this.count(slot);
     return slot;
+  }
+
+  private count(slot: number): void {
+    const span = this.span[slot]!;
+    const bucket = 2 ** (32 - span) + (this.page[slot]! >>> span);
+    if (bucket >= PIECE_BUCKETS) throw new Error(`TLB ${this.name}: a guest page of 2^${span} bytes in pieces; expected 2^21 or more`);
+    this.piece[slot] = bucket;
+    this.piecesOf[bucket]!++;
+    this.pieces++;
+  }
+
+  private uncount(slot: number): void {
+    this.piecesOf[this.piece[slot]!]!--;
+    this.piece[slot] = 0;
+    this.pieces--;
+  }
+
+  /** Whether the entry for an address may be a piece of a guest page that other entries hold pieces of. */
+  private inPieces(low: number): boolean {
+    const of = this.piecesOf;
+    return this.pieces !== 0 && (of[2048 + (low >>> 21)]! | of[1024 + (low >>> 22)]! | of[4 + (low >>> 30)]!) !== 0;
   }
 
   private victim(low: number): number {
@@ -143,6 +174,7 @@ export class TlbArray {
   /** Invalidates one entry. */
   drop(slot: number): void {
     this.release(slot);
+    if (this.piece[slot] !== 0) this.uncount(slot);
     this.key[slot] = 0;
     this.spare++;
     this.hole = slot;
@@ -163,14 +195,20 @@ export class TlbArray {
     }
   }
 
-  /** As dropPage, but searching every set and comparing by the guest's page size, which may exceed the entry's. */
+  /** Invalidates the entries that hold a linear address under either key, or another piece of the guest's page that holds it. */
+  dropGuestPage(low: number, keyLocal: number, keyShared: number): void {
+    if (this.inPieces(low)) this.dropSpan(low, keyLocal, keyShared);
+    else this.dropPage(low, keyLocal, keyShared);
+  }
+
+  /** As dropGuestPage, but searching every set: for entries that another paging format may have made. */
   dropSpan(low: number, keyLocal: number, keyShared: number): void {
     if (!this.used) return;
     for (let slot = 0; slot < this.entries; slot++) {
       const key = this.key[slot]!;
       if (key !== keyLocal && key !== keyShared) continue;
       const span = this.span[slot]!;
-      const mask = span > 31 ? this.mask[slot]! : this.mask[slot]! & -(2 ** span);
+      const mask = span > 31 ? this.mask[slot]! : this.mask[slot]! & -(1 << span);
       if (((this.page[slot]! ^ low) & mask) === 0) this.drop(slot);
     }
   }
@@ -186,10 +224,17 @@ export class TlbArray {
   reset(): void {
     this.key.fill(0);
     this.contexts.fill(0);
+    this.forgetPieces();
     this.hand.fill(0);
     this.spare = this.entries;
     this.hole = -1;
     this.used = false;
+  }
+
+  private forgetPieces(): void {
+    this.piece.fill(0);
+    this.piecesOf.fill(0);
+    this.pieces = 0;
   }
 
   save(): SavedTlbArray {
@@ -213,6 +258,10 @@ export class TlbArray {
     this.span.set(saved.span);
     this.hand.set(saved.hand);
     this.contexts.fill(0);
+    this.forgetPieces();
+    for (let slot = 0; slot < this.entries; slot++) {
+      if (this.key[slot] !== 0 && this.span[slot]! < 32 && -(1 << this.span[slot]!) !== this.mask[slot]) this.count(slot);
+    }
     this.spare = saved.spare;
     this.hole = saved.hole;
     this.used = saved.used;

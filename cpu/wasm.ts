@@ -146,6 +146,7 @@ export class ModuleBuilder {
     this.types.push({ key, parameters, results });
     return this.types.length - 1;
   }
+  /** A memory of at least so many pages, of any maximum: one module serves memories of all sizes. */
   importMemory(name: string, pages: number): void { this.imports.push({ name, kind: 'memory', type: 0, minimum: pages }); }
   importTable(name: string, entries: number): void { this.imports.push({ name, kind: 'table', type: 0, minimum: entries }); }
   importFunction(name: string, parameters: readonly ValueType[], results: readonly ValueType[]): number {
@@ -184,7 +185,7 @@ export class ModuleBuilder {
         b.text('e').text(item.name);
         if (item.kind === 'function') b.byte(0).unsigned(item.type);
         else if (item.kind === 'table') b.byte(1).byte(0x70).byte(0).unsigned(item.minimum);
-        else b.byte(2).byte(1).unsigned(item.minimum).unsigned(item.minimum);
+        else b.byte(2).byte(0).unsigned(item.minimum);
       }
     });
     section(3, (b) => {
