@@ -4,7 +4,7 @@ import { fault, gp, Vector, type Fault } from './fault.ts';
 import type { Firmware } from './engine.ts';
 import type { Hooks, SecondLevel } from './hooks.ts';
 import type { Instruction } from './instruction.ts';
-import type { Memory } from './memory.ts';
+import { FAST_ENTRY, fastIndex, type Memory } from './memory.ts';
 import { ABORT_VECTOR, AccessKind, type Mmu } from './mmu.ts';
 import type { Observer } from './observer.ts';
 import type { CpuProfile } from './profile.ts';
@@ -254,6 +254,14 @@ export class Cpu {
 
   // --- memory by linear address (throw Fault) ------------------------------------------------------------------
   private physical(linear: number, kind: AccessKind, system: boolean): number {
+    // the fast tables of the current context answer for free; they hold nothing that supervisor accesses from user mode need
+    if (kind !== AccessKind.Execute && !(system && this.u32[(this.base + S.cpl) >>> 2] === 3)) {
+      const low = linear | 0;
+      const entry = (this.u32[(this.base + (kind === AccessKind.Read ? S.readTable : S.writeTable)) >>> 2]! + fastIndex(low) * FAST_ENTRY) >>> 2;
+      if (this.i32[entry] === (low & -4096) && this.i32[entry + 1] === (linear >= 0 && linear < TWO32 ? 0 : Math.floor(linear / TWO32) | 0)) {
+        return ((this.u32[entry + 2]! + low) >>> 0) - this.memory.ramBase;
+      }
+    }
     const physical = this.mmu.translate(linear, kind, system);
     if (physical < 0) throw this.recordedFault();
     return physical;

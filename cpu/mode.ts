@@ -1,5 +1,5 @@
 import type { Cpu } from './cpu.ts';
-import { Access, Cr0, Cr4, S, SegmentIndex } from './state.ts';
+import { Access, Cr0, Cr4, S, Segment, SEGMENT_SIZE, SegmentIndex } from './state.ts';
 
 /**
  * The decode mode key: everything about the CPU's mode that predecoded records depend on. Records and code pages
@@ -19,24 +19,35 @@ export const Mode = {
   InterceptShift: 9,
 } as const;
 
-function flat(cpu: Cpu, n: number): boolean {
-  const attributes = cpu.attributes(n);
-  return cpu.limit(n) === 0xffffffff && cpu.get32(cpu.segmentOffset(n)) === 0
-    && (attributes & (Access.Code | Access.Expand | Access.Writable | Access.Present | Access.Unusable)) === (Access.Writable | Access.Present);
+const FLAT_BITS = Access.Code | Access.Expand | Access.Writable | Access.Present | Access.Unusable;
+const FLAT = Access.Writable | Access.Present;
+/** Word index of a segment register inside the state block. */
+const word = (n: number): number => (S.segment + n * SEGMENT_SIZE) >>> 2;
+const ES = word(SegmentIndex.ES);
+const CS = word(SegmentIndex.CS);
+const SS = word(SegmentIndex.SS);
+const DS = word(SegmentIndex.DS);
+const LIMIT = Segment.limit / 4;
+const ATTRIBUTES = Segment.attributes / 4;
+
+function flat(words: Uint32Array, at: number): boolean {
+  return words[at + LIMIT] === 0xffffffff && words[at] === 0 && (words[at + ATTRIBUTES]! & FLAT_BITS) === FLAT;
 }
 
 /** Computes the key from the CPU state. */
 export function modeKey(cpu: Cpu): number {
-  const cs = cpu.attributes(SegmentIndex.CS);
+  const words = cpu.u32;
+  const state = cpu.base >>> 2;
+  const cs = words[state + CS + ATTRIBUTES]!;
   let key: number;
-  if (cpu.longMode && cs & Access.Long) key = 2 | Mode.BigStack | Mode.FlatEs | Mode.FlatSs | Mode.FlatDs | Mode.FlatCs;
+  if (cs & Access.Long && cpu.longMode) key = 2 | Mode.BigStack | Mode.FlatEs | Mode.FlatSs | Mode.FlatDs | Mode.FlatCs;
   else {
     key = cs & Access.Big ? 1 : 0;
-    if (cpu.attributes(SegmentIndex.SS) & Access.Big) key |= Mode.BigStack;
-    if (flat(cpu, SegmentIndex.ES)) key |= Mode.FlatEs;
-    if (flat(cpu, SegmentIndex.SS)) key |= Mode.FlatSs;
-    if (flat(cpu, SegmentIndex.DS)) key |= Mode.FlatDs;
-    if (cpu.limit(SegmentIndex.CS) === 0xffffffff && cpu.get32(cpu.segmentOffset(SegmentIndex.CS)) === 0) key |= Mode.FlatCs;
+    if (words[state + SS + ATTRIBUTES]! & Access.Big) key |= Mode.BigStack;
+    if (flat(words, state + ES)) key |= Mode.FlatEs;
+    if (flat(words, state + SS)) key |= Mode.FlatSs;
+    if (flat(words, state + DS)) key |= Mode.FlatDs;
+    if (words[state + CS + LIMIT] === 0xffffffff && words[state + CS] === 0) key |= Mode.FlatCs;
   }
   const cr0 = cpu.get32(S.cr0);
   if (cr0 & Cr0.EM || !(cpu.get32(S.cr4) & Cr4.OSFXSR)) key |= Mode.SseInvalid;

@@ -161,7 +161,8 @@ export class Translation implements Mmu {
       const slot = tlb.hitSlot;
       const rights = array.rights[slot]!;
       if ((rights & need) === need && (rights & forbid) === 0) {
-        if (!execute) this.enterData(array, slot, low, high, rights);
+        // what the kernel's tables need is of no use to the user's context
+        if (!execute && !(system && this.user)) this.enterData(array, slot, low, high, rights);
         return array.physical[slot]! + (low & ~array.mask[slot]!);
       }
       // the cached translation does not permit this: only the tables in memory can decide

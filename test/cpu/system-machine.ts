@@ -5,7 +5,7 @@ import { fault, isFault } from '../../cpu/fault.ts';
 import type { Hooks } from '../../cpu/hooks.ts';
 import type { Instruction } from '../../cpu/instruction.ts';
 import { deliverEvent, raise } from '../../cpu/interrupt.ts';
-import { Memory } from '../../cpu/memory.ts';
+import { FAST_CONTEXT, NO_TAG_HIGH, Memory } from '../../cpu/memory.ts';
 import type { AccessKind, Mmu } from '../../cpu/mmu.ts';
 import { estimate, type CpuProfile } from '../../cpu/profile.ts';
 import type { Row } from '../../cpu/row.ts';
@@ -88,6 +88,10 @@ export class SystemMachine {
     this.cpu = new Cpu(this.memory, 0, { ...profile, features }, this.bus);
     this.mmu.cpu = this.cpu;
     this.cpu.mmu = this.mmu;
+    // fast tables that hold nothing
+    const { memory } = this.cpu;
+    memory.u32.fill(NO_TAG_HIGH, memory.fastBase / 4, (memory.fastBase + FAST_CONTEXT) / 4);
+    for (const table of [S.readTable, S.writeTable, S.execTable]) this.cpu.set32(table, memory.fastBase);
     this.decoder = new Decoder(this.rows, this.cpu.features);
     this.ram = new DataView(this.memory.wasm.buffer, this.memory.ramBase, this.memory.ramSize);
     this.cpu.flags = 2;
