@@ -27,7 +27,7 @@ export const optionTable = {
   'monitor': { value: 'NAME', commands: ['run'], meaning: 'monitor to run under (default native)' },
   'monitors': { value: 'A,B', commands: ['compare'], meaning: 'monitors to compare (default: all)' },
   'profile': { value: 'NAME', commands: both, meaning: 'machine whose features and costs are simulated (default nehalem)' },
-  'memory': { value: 'MIB', commands: withMachine, meaning: `memory of the guest in MiB, 1 to 3072 (default ${MEMORY_DEFAULT})` },
+  'memory': { value: 'MIB', commands: withMachine, meaning: `memory of the guest in MiB, 1 to 3072 (default: what an embedded guest needs, ${MEMORY_DEFAULT} for others)` },
   'append': { value: 'TEXT', commands: withMachine, meaning: 'kernel command line after the name of the image' },
   'input': { value: 'FILE', commands: ['run'], meaning: 'bytes typed at the serial port, from the first cycle on' },
   'until': { value: 'TEXT', commands: both, meaning: 'stop when the serial output contains this' },

@@ -41,12 +41,15 @@ export interface Watchers {
 /** Instructions between two looks at the outside. */
 const slices = { interpret: 5e6, evaluate: 5e4 } as const;
 
+/** MiB of memory that a workload gets: what was asked for, otherwise what the embedded guest needs. */
+function memoryOf({ guest }: Workload, { memoryMiB }: Settings): number { return memoryMiB ?? guest?.memoryMiB ?? MEMORY_DEFAULT; }
+
 /** The options of a run of this workload. */
 export function runOptions(workload: Workload, monitor: MonitorKind, settings: Settings): RunOptions {
-  const { profile, clock, engine, memoryMiB, append, maxInstructions, until, window, input } = settings;
+  const { profile, clock, engine, append, maxInstructions, until, window, input } = settings;
   return {
     guest: workload.name, image: workload.image, monitor, profile, clock,
-    ...(workload.load ? { load: workload.load } : {}), ...(engine ? { engine } : {}), ...(memoryMiB ? { memoryMiB } : {}), ...(append ? { append } : {}),
+    ...(workload.load ? { load: workload.load } : {}), ...(engine ? { engine } : {}), memoryMiB: memoryOf(workload, settings), ...(append ? { append } : {}),
     ...(maxInstructions ? { maxInstructions } : {}), ...(until ? { until } : {}), ...(window ? { window } : {}), ...(input ? { input } : {}),
   };
 }
@@ -54,7 +57,7 @@ export function runOptions(workload: Workload, monitor: MonitorKind, settings: S
 /** Why this workload cannot run under this monitor, or null. Throws ImageError for a bad image. */
 export function whyNot(workload: Workload, monitor: MonitorKind, settings: Settings): NotRun | null {
   const needed = workload.guest?.memoryMiB ?? 0;
-  const given = settings.memoryMiB ?? MEMORY_DEFAULT;
+  const given = memoryOf(workload, settings);
   if (given < needed) throw new ImageError(`the guest needs ${needed} MiB of memory, it gets ${given}`);
   const excuse = workload.guest?.cannot[monitor.name as MonitorName];
   if (excuse === undefined) return unable(runOptions(workload, monitor, settings));
@@ -69,7 +72,7 @@ export async function simulate(workload: Workload, monitor: MonitorKind, setting
     clock: () => ({ retired: holder.run?.core.cpu.retired ?? 0, cycles: holder.run?.core.cpu.cycles ?? 0 }),
     ...(watchers.logLimit === undefined ? {} : { limit: watchers.logLimit }),
   }) : null;
-  writer?.start({ sha256: workload.image.sha256, clock: settings.clock, memoryMiB: settings.memoryMiB ?? MEMORY_DEFAULT });
+  writer?.start({ sha256: workload.image.sha256, clock: settings.clock, memoryMiB: memoryOf(workload, settings) });
   const run = holder.run = new Run({ ...runOptions(workload, monitor, settings), observer: observer(writer, watchers), ...(watchers.console ? { console: watchers.console } : {}) });
   if (writer) run.ledger.onExit = record => writer.stop(record);
   while (!run.step(slices[settings.engine ?? 'interpret'])) {

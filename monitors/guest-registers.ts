@@ -85,7 +85,11 @@ export function setPageFaultAddress(cpu: Cpu, linear: number): void { cpu.setSig
 /** Parks the CPU in the HLT state, or wakes it. */
 export function setHalted(cpu: Cpu, halted: boolean): void { cpu.set32(S.activity, halted ? 1 : 0); }
 /** Puts the CPU into the shutdown state. */
-export function shutDown(cpu: Cpu): void { cpu.set32(S.activity, 2); }
+export function shutDown(cpu: Cpu): void {
+  cpu.set32(S.activity, 2);
+  // the engine would fetch from the firmware page again
+  cpu.leaveSoon();
+}
 
 /** Host environment of a VT-x monitor: 64-bit mode on its own tables, at the firmware page. */
 export function enterHost(cpu: Cpu, options: { readonly cr3: number; readonly rip: number; readonly gdt: number; readonly tss: number; readonly stack: number }): void {

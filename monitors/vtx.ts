@@ -522,11 +522,16 @@ class Vtx implements Monitor {
       port.vmwrite(Field.PrimaryControls, (window ? now | Primary.InterruptWindowExiting.mask : now & ~Primary.InterruptWindowExiting.mask) >>> 0);
       this.windowOpen = window;
     }
+    this.exitEvent = null;
     port.enterGuest(!this.launched);
     this.launched = true;
-    vm.ledger.leave(cpu.chargedTotal);
+    // delivering an injected event may exit at once; that exit's transition is its own
+    vm.ledger.leave(this.leftAgain() ? this.chargedAtExit : cpu.chargedTotal);
     if (window) cpu.leaveSoon();
   }
+
+  /** Whether the guest has been left since it was last entered. */
+  private leftAgain(): boolean { return this.exitEvent !== null; }
 
   interruptRequest(level: boolean): void {
     const { core, ledger } = this.vm;
@@ -543,10 +548,11 @@ class Vtx implements Monitor {
   save(): unknown {
     return {
       control: { ...this.control }, launched: this.launched, windowOpen: this.windowOpen, halted: this.halted, pool: this.pool.save(), emulator: this.emulator.save(), shadow: this.shadow?.save() ?? null,
+      exitEvent: this.exitEvent && { ...this.exitEvent }, chargedAtExit: this.chargedAtExit,
     };
   }
   load(saved: unknown): void {
-    const s = saved as { control: VirtualControl; launched: boolean; windowOpen: boolean; halted: boolean; pool: unknown; emulator: unknown; shadow: unknown };
+    const s = saved as { control: VirtualControl; launched: boolean; windowOpen: boolean; halted: boolean; pool: unknown; emulator: unknown; shadow: unknown; exitEvent: VmExitEvent | null; chargedAtExit: number };
     Object.assign(this.control, s.control);
     this.launched = s.launched;
     this.windowOpen = s.windowOpen;
@@ -554,6 +560,8 @@ class Vtx implements Monitor {
     this.pool.load(s.pool);
     this.emulator.load(s.emulator);
     this.shadow?.load(s.shadow);
+    this.exitEvent = s.exitEvent;
+    this.chargedAtExit = s.chargedAtExit;
   }
 }
 

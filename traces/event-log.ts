@@ -254,6 +254,7 @@ function requireHash(value: string, where: string): void {
 
 /** Unsigned hex of an address or field; a negative number is a sign-extended linear address. */
 function hex(value: number | bigint): string {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return `0x${value.toString(16)}`;
   const whole = BigInt(value);
   return `0x${(whole < 0n ? BigInt.asUintN(64, whole) : whole).toString(16)}`;
 }

@@ -191,10 +191,13 @@ export class Vmx {
     if (number < 0 || this.capability.fieldExists[number] === 0) return this.fail(VmInstructionError.UnsupportedComponent);
     const field = fields[number]!;
     if (field.type === FieldType.ExitInformation && !this.capability.profile.writeAnyField) return this.fail(VmInstructionError.ReadOnlyComponent);
-    if ((encoding & 1) !== 0) this.vmcs.set(field, this.vmcs.low(field), low);
+    const oldLow = this.vmcs.low(field);
+    const oldHigh = this.vmcs.high(field);
+    if ((encoding & 1) !== 0) this.vmcs.set(field, oldLow, low);
     else this.vmcs.set(field, low, high);
     const validity = this.validity;
-    if (validity !== null) {
+    // what passed with the old value still does with the same one, unless memory behind the address decides too
+    if (validity !== null && (this.vmcs.low(field) !== oldLow || this.vmcs.high(field) !== oldHigh || field === Field.VmcsLinkPointer || field === Field.VirtualApicAddress)) {
       validity.control.written(number);
       validity.host.written(number);
       validity.guest.written(number);

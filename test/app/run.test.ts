@@ -43,7 +43,7 @@ describe('run --json', () => {
     const { status, stdout, stderr } = await inside(['run', 'hello', '--monitor', 'vtx-ept', '--json']);
     expect([status, stderr]).toEqual([0, '']);
     const result = JSON.parse(stdout) as Record<string, unknown> & { exits: Record<string, number>; breakdown: Record<string, number> };
-    expect(result).toMatchObject({ guest: 'hello', monitor: 'vtx-ept', profile: 'nehalem', engine: 'interpret', clock: 'machine', memoryMiB: 64, console: guests.hello.expected, stoppedBy: 'poweroff', exitStatus: 0, deviations: [] });
+    expect(result).toMatchObject({ guest: 'hello', monitor: 'vtx-ept', profile: 'nehalem', engine: 'interpret', clock: 'machine', memoryMiB: 16, console: guests.hello.expected, stoppedBy: 'poweroff', exitStatus: 0, deviations: [] });
     expect(result['instructions']).toBeGreaterThan(1000);
     expect(result.exits['IoInstruction']).toBeGreaterThan(guests.hello.expected.length);
     expect(Object.values(result.breakdown).reduce((a, b) => a + b)).toBe(result['cycles']);
