@@ -5,10 +5,10 @@ import type { Firmware } from './engine.ts';
 import type { Hooks, SecondLevel } from './hooks.ts';
 import type { Instruction } from './instruction.ts';
 import { FAST_ENTRY, fastIndex, type Memory } from './memory.ts';
-import { ABORT_VECTOR, AccessKind, type Mmu } from './mmu.ts';
+import { AccessKind, type Mmu } from './mmu.ts';
 import type { Observer } from './observer.ts';
 import type { CpuProfile } from './profile.ts';
-import { Access, Cr0, Cr4, Efer, Flag, Gpr, S, Segment, SegmentIndex, SEGMENT_SIZE, STATUS_FLAGS } from './state.ts';
+import { Access, Cr0, Cr4, Efer, Flag, S, Segment, SegmentIndex, SEGMENT_SIZE, STATUS_FLAGS } from './state.ts';
 
 /** What a system body tells the engine. */
 export const Flow = {
@@ -63,7 +63,7 @@ export class Cpu {
   initPending = false;
   /** Rows that leave the engine before they execute (ids), by the hook's owner; null = none. */
   interceptSet: InterceptSet | null = null;
-  /** Reciprocal of nothing: costs by class, flattened from the profile by cpu/cost.ts. */
+  /** Costs by class and event, flattened from the profile. */
   readonly costs: Readonly<Record<string, number>>;
   /** The event whose delivery is in progress; a hook reads it as IDT-vectoring information. Null otherwise. */
   delivering: CpuEvent | null = null;
@@ -413,8 +413,6 @@ export class Cpu {
   }
   /** Deliver an event; installed by cpu/interrupt.ts through the engine. */
   deliver!: (event: CpuEvent) => void;
-  readonly rsp = Gpr.RSP;
-  static readonly abortVector = ABORT_VECTOR;
 }
 
 /** How an extension changes the control registers as software sees them (SDM "Guest/Host Masks and Read Shadows for CR0 and CR4"). */

@@ -64,6 +64,11 @@ export interface Calls {
 /** Flags of a slow access, above its size in bytes. */
 export const SlowAccess = { Size: 0xff, Write: 0x100, Read: 0x200, Stack: 0x400 } as const;
 
+/** Pushes the address of the fast-table entry for the low word of a linear address: fastIndex of cpu/memory.ts times the entry size. `table` is the host address of the word that holds the table's. */
+export function pushFastEntry(f: FunctionCode, low: number, table: number): void {
+  f.get(low).i32(8).op(Op.i32_shr_u).get(low).i32(15).op(Op.i32_shr_u, Op.i32_xor).i32(0xff0).op(Op.i32_and).i32(0).load32(table).op(Op.i32_add);
+}
+
 /** Never a linear address. */
 export const NO_LINEAR = 0x2000000000000000n;
 
@@ -465,9 +470,8 @@ export class Emitter implements Builder {
     const low = this.pool.take(I32);
     const entry = this.pool.take(I32);
     f.get(linear).op(Op.i32_wrap_i64).set(low);
-    // index: see fastIndex in cpu/memory.ts, times the entry size
-    f.get(low).i32(8).op(Op.i32_shr_u).get(low).i32(15).op(Op.i32_shr_u, Op.i32_xor).i32(0xff0).op(Op.i32_and);
-    f.i32(0).load32(this.state + (write ? S.writeTable : S.readTable)).op(Op.i32_add).set(entry);
+    pushFastEntry(f, low, this.state + (write ? S.writeTable : S.readTable));
+    f.set(entry);
     f.get(entry).load64(0).get(linear).op(Op.i64_xor).i64(4096 - size).op(Op.i64_gt_u);
     f.if();
     this.frame.beforeCall();

@@ -1,6 +1,6 @@
 import type { Cpu } from './cpu.ts';
 import { Flow } from './cpu.ts';
-import { fault, isFault, Vector } from './fault.ts';
+import { isFault, Vector } from './fault.ts';
 import type { Instruction } from './instruction.ts';
 import { addDouble, Mxcsr, plainAddFlags } from './float.ts';
 import { Status } from './emit.ts';
@@ -147,4 +147,3 @@ export function wideDivide(cpu: Cpu, signed: boolean): boolean {
 
 /** #GP or #SS for a non-canonical or out-of-limit access through a segment. */
 export const accessFault = (segment: number): number => (segment === SegmentIndex.SS ? Vector.StackFault : Vector.GeneralProtection);
-export const undefinedOpcode = fault(Vector.InvalidOpcode);

@@ -1,4 +1,4 @@
-import { Emitter, NO_LINEAR, Pool, Record, SlowAccess, Status, type Calls, type Frame, type Variant } from './emit.ts';
+import { Emitter, pushFastEntry, NO_LINEAR, Pool, Record, SlowAccess, Status, type Calls, type Frame, type Variant } from './emit.ts';
 import { PSEUDO_COUNT, hotVariants, variantKey } from './handlers.ts';
 import { CODE_TAG_HIGH, GRANULE_SHIFT, NO_TAG_HIGH } from './memory.ts';
 import type { Row } from './row.ts';
@@ -35,7 +35,8 @@ function emitSlow(m: ModuleBuilder, slowImport: number, state: number): Function
   f.get(linear).op(Op.i32_wrap_i64).set(low);
   f.get(flags).i32(SlowAccess.Write).op(Op.i32_and);
   f.if();
-  f.get(low).i32(8).op(Op.i32_shr_u).get(low).i32(15).op(Op.i32_shr_u, Op.i32_xor).i32(0xff0).op(Op.i32_and).i32(0).load32(state + S.writeTable).op(Op.i32_add).set(entry);
+  pushFastEntry(f, low, state + S.writeTable);
+  f.set(entry);
   f.get(entry).load64(0).get(linear).op(Op.i64_xor).i64(BigInt(CODE_TAG_HIGH) << 32n).op(Op.i64_xor);
   f.i32(4096).get(flags).i32(SlowAccess.Size).op(Op.i32_and, Op.i32_sub, Op.i64_extend_i32_u, Op.i64_le_u);
   f.if();
@@ -92,7 +93,8 @@ function emitLookup(m: ModuleBuilder, state: number): FunctionCode {
   // in 64-bit mode the CS base word is kept 0
   f.get(0).i32(0).load64(state + S.segment + SegmentIndex.CS * SEGMENT_SIZE + Segment.base).op(Op.i64_add).set(linear);
   f.get(linear).op(Op.i32_wrap_i64).set(low);
-  f.get(low).i32(8).op(Op.i32_shr_u).get(low).i32(15).op(Op.i32_shr_u, Op.i32_xor).i32(0xff0).op(Op.i32_and).i32(0).load32(state + S.execTable).op(Op.i32_add).set(entry);
+  pushFastEntry(f, low, state + S.execTable);
+  f.set(entry);
   f.get(entry).load64(0).get(linear).op(Op.i64_xor).i64(4095).op(Op.i64_le_u);
   f.if(I32);
   f.get(entry).load32(12).set(map);
@@ -406,7 +408,8 @@ function emitBulk(variant: Variant, f: FunctionCode, state: number): void {
     else f.i32(0).load64of32u(gpr(register));
     if (segment) f.get(0).load16u(Record.segmentBase).load64(state).op(Op.i64_add);
     f.tee(linear).op(Op.i32_wrap_i64).set(low);
-    f.get(low).i32(8).op(Op.i32_shr_u).get(low).i32(15).op(Op.i32_shr_u, Op.i32_xor).i32(0xff0).op(Op.i32_and).i32(0).load32(state + table).op(Op.i32_add).set(entry);
+    pushFastEntry(f, low, state + table);
+  f.set(entry);
     f.get(entry).load64(0).get(linear).op(Op.i64_xor).i64(4095).op(Op.i64_gt_u).brIf(none);
     f.get(entry).load32(8).get(low).op(Op.i32_add).set(host);
     f.i32(4096).get(low).i32(4095).op(Op.i32_and, Op.i32_sub).i32(shift).op(Op.i32_shr_u).set(room);

@@ -10,7 +10,7 @@ import type { Isa } from './isa.ts';
 import { FAST_ENTRY, fastIndex, NO_TAG_HIGH } from './memory.ts';
 import { AccessKind } from './mmu.ts';
 import { codeSizeOf, Mode } from './mode.ts';
-import { Access, Cr0, Flag, Leave, S, SegmentIndex } from './state.ts';
+import { Cr0, Flag, Leave, S, SegmentIndex } from './state.ts';
 
 interface Compiled { readonly module: WebAssembly.Module; readonly code: InterpreterCode }
 /** Compiled code is the same for every machine with the same instruction set and state address. */
@@ -311,4 +311,3 @@ export class Interpreter implements Engine, HandlerSource {
   stateChanged(): void { updateMode(this.cpu); }
   flushCode(): void { this.cache.flush(); }
 }
-export { Access };

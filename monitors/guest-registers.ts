@@ -79,7 +79,6 @@ export function pdptes(virtual: Cpu): readonly (readonly [number, number])[] {
   return [0, 1, 2, 3].map((n) => [virtual.get32(S.pdpte + 8 * n), virtual.get32(S.pdpte + 8 * n + 4)] as const);
 }
 
-export const setRegister = (cpu: Cpu, n: number, value: number): void => cpu.setReg32(n, value);
 /** The page-fault address register. */
 export function setPageFaultAddress(cpu: Cpu, linear: number): void { cpu.setSigned(S.cr2, linear); }
 /** Parks the CPU in the HLT state, or wakes it. */

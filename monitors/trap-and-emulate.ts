@@ -6,6 +6,7 @@ import type { Observer } from '../cpu/observer.ts';
 import { MachineBus } from '../machine/bus.ts';
 import type { LoadPlan } from '../machine/boot/load-plan.ts';
 import { Emulator } from './emulator.ts';
+import { hostBus } from './host-bus.ts';
 import type { Monitor, MonitorKind, VirtualMachine } from './monitor.ts';
 import { PagePool } from './page-pool.ts';
 import { Port } from './port.ts';
@@ -78,20 +79,10 @@ class TrapAndEmulate implements Monitor {
 
   /** The machine under the monitor has no devices but an interrupt controller. */
   private makeHostBus(): Bus {
-    return {
-      readPhysical: () => 0xffffffff,
-      writePhysical: () => {},
-      ioRead: (_port, size) => (size === 4 ? 0xffffffff : size === 2 ? 0xffff : 0xff),
-      ioWrite: () => {},
-      acknowledgeInterrupt: () => {
-        this.line(false);
-        return HOST_INTERRUPT;
-      },
-      readApicBase: () => 0xfee00900,
-      writeApicBase: () => {},
-      readTaskPriority: () => 0,
-      writeTaskPriority: () => {},
-    };
+    return hostBus(() => {
+      this.line(false);
+      return HOST_INTERRUPT;
+    });
   }
   /** Deliveries through the monitor's IDT are not the guest's; those in the virtual CPU are. */
   private watch(): void {

@@ -16,6 +16,7 @@ import { Emulator } from './emulator.ts';
 import {
   Cr0Bits, Cr4Bits, EferBits, enterHost, FlagBits, loadVirtual, pdptes, setHalted, setPageFaultAddress, shutDown, storeVirtual, TRANSFER_FIELDS, type VirtualControl,
 } from './guest-registers.ts';
+import { hostBus } from './host-bus.ts';
 import type { Monitor, MonitorKind, VirtualMachine } from './monitor.ts';
 import { PagePool } from './page-pool.ts';
 import { Port } from './port.ts';
@@ -82,20 +83,10 @@ class Vtx implements Monitor {
   /** The machine under a monitor has no devices but the host's timer. */
   private makeHostBus(): Bus {
     const { core } = this.vm;
-    return {
-      readPhysical: () => 0xffffffff,
-      writePhysical: () => {},
-      ioRead: (_port, size) => (size === 4 ? 0xffffffff : size === 2 ? 0xffff : 0xff),
-      ioWrite: () => {},
-      acknowledgeInterrupt: () => {
-        core.execution.interruptRequest(false);
-        return HOST_TIMER;
-      },
-      readApicBase: () => 0xfee00900,
-      writeApicBase: () => {},
-      readTaskPriority: () => 0,
-      writeTaskPriority: () => {},
-    };
+    return hostBus(() => {
+      core.execution.interruptRequest(false);
+      return HOST_TIMER;
+    });
   }
   /** Notes when the guest was left, before the exit is billed. */
   private watchExits(): void {
